@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * weft.h - everything weft offers, in reading order.
+ *
+ * Each part can be included on its own; this page only names them. All are valid
+ * C11 and C++17.
+ */
+#ifndef WEFT_H
+#define WEFT_H
+
+#include <weft/base.h>
+
+#include <weft/errno.h>
+#include <weft/future.h>
+#include <weft/metrics.h>
+#include <weft/net.h>
+#include <weft/runtime.h>
+#include <weft/stream.h>
+#include <weft/task.h>
+#include <weft/time.h>
+
+#endif

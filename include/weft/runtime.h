@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * weft/runtime.h - runtimes: starting one, running code on it, shutting it down.
+ *
+ * Several runtimes may live in one process. A plain thread reaches a runtime only
+ * through its handle.
+ */
+#ifndef WEFT_RUNTIME_H
+#define WEFT_RUNTIME_H
+
+#include <weft/task.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct weft_runtime weft_runtime;
+
+typedef enum weft_flavor {
+    WEFT_MULTI_THREAD = 0,  /* worker threads that steal from each other */
+    WEFT_CURRENT_THREAD = 1 /* everything on the thread that calls weft_block_on */
+} weft_flavor;
+
+typedef enum weft_io_backend {
+    WEFT_IO_AUTO = 0,
+    WEFT_IO_EPOLL = 1,
+    WEFT_IO_URING = 2 /* for files; -ENOTSUP in this version */
+} weft_io_backend;
+
+/* Called on a runtime's threads; they must not block and must not call into weft but for
+ * weft_spawn and wakers. user is weft_config.hook_user. */
+typedef void weft_thread_hook(void *user);
+typedef void weft_task_hook(void *user, const weft_task *t);
+
+/*
+ * How to build a runtime. Zero is the default everywhere. A field set to non-zero beats the
+ * environment variable named beside it, which beats the default.
+ */
+typedef struct weft_config {
+    weft_flavor flavor;              /* WEFT_FLAVOR=multi_thread|current_thread */
+    unsigned worker_threads;         /* WEFT_WORKERS; default: the CPUs this process may use. 1 to 1024 */
+    unsigned max_blocking_threads;   /* WEFT_MAX_BLOCKING; default 512. Reserved for the blocking pool */
+    weft_duration thread_keep_alive; /* default 10 s. Reserved for the blocking pool */
+    size_t stack_size;               /* WEFT_STACK_SIZE (bytes, or with K or M); default 256 KiB */
+    unsigned event_interval;         /* WEFT_EVENT_INTERVAL; at most so many polls between two looks
+                                        at the driver; default 61 */
+    unsigned global_queue_interval;  /* WEFT_GLOBAL_QUEUE_INTERVAL; default: self-tuned */
+    weft_io_backend io_backend;      /* WEFT_IO=auto|epoll|uring */
+    weft_switch lifo_slot;           /* WEFT_LIFO=on|off; default on: run the task woken last next */
+    weft_duration spin;              /* WEFT_SPIN (in us); how long an idle worker looks for work before it
+                                        sleeps; default 0 */
+    weft_switch monitor;             /* WEFT_MONITOR=on|off. Reserved for the monitor */
+    weft_switch signal_reports;      /* WEFT_SIGNAL_REPORTS=on|off; a handler that reports stack overflow;
+                                        default on in weft_run, else off */
+    weft_switch ignore_env;          /* WEFT_ON: look at no environment variable */
+    uint64_t rng_seed;               /* WEFT_SEED; 0: from the system */
+    const char *thread_name;         /* at most 15 bytes; default "weft-worker" */
+    weft_thread_hook *on_thread_start, *on_thread_stop, *on_thread_park, *on_thread_unpark;
+    weft_task_hook *on_task_spawn, *on_task_poll_start, *on_task_poll_stop, *on_task_end;
+    void *hook_user;
+    uintptr_t spare_[8]; /* zero */
+} weft_config;
+
+/*
+ * weft_run - run fn(arg) as the first task of a new runtime and return its exit status.
+ *
+ * Builds the default runtime (WEFT_* environment variables apply), waits for fn, cancels what
+ * still runs, and frees all. Results 0 to 125 pass through; a negative one is
+ * printed and becomes 1; a runtime that cannot be built is printed and gives 1.
+ * From a plain thread only.
+ */
+WEFT_API int weft_run(weft_fn *fn, void *arg);
+
+/*
+ * weft_runtime_new - build a runtime and start its threads.
+ *
+ * config   borrowed; NULL means all defaults.
+ * Returns  0; *rt is the caller's, to be freed
+ *          -EINVAL      a value is out of range; the message on stderr names it
+ *          -ENOMEM, -EAGAIN, -EMFILE, -ENFILE   the system has no more; nothing stays behind
+ *          -ENOTSUP     a back end that this version or system does not have
+ */
+WEFT_API WEFT_MUST_CHECK int weft_runtime_new(weft_runtime **rt, const weft_config *config);
+WEFT_API WEFT_MUST_CHECK int weft_runtime_new_sized(weft_runtime **rt, const weft_config *config,
+                                                    size_t config_size);
+/* The size of the struct that the caller was compiled with goes along. */
+#define weft_runtime_new(rt, config) weft_runtime_new_sized(rt, config, sizeof(weft_config))
+
+/*
+ * weft_block_on - run fn(arg) as a task and block this plain thread until it has ended.
+ *
+ * result   may be NULL; as in weft_join.
+ * Returns  0, -EDEADLK inside a task, -ENOMEM, -ESHUTDOWN, -EINVAL, -EPERM in a forked child.
+ * On a current-thread runtime the calling thread drives everything meanwhile; further
+ * threads that call it wait, and one of them takes over when the first leaves.
+ */
+WEFT_API WEFT_MUST_CHECK int weft_block_on(weft_runtime *rt, weft_fn *fn, void *arg, int *result);
+
+/*
+ * weft_spawn_on - spawn from a plain thread or into another runtime.
+ *
+ * t        may be NULL: detached.  options may be NULL.
+ * Returns  0, -EINVAL, -ENOMEM, -ESHUTDOWN, -EPERM in a forked child.
+ */
+WEFT_API WEFT_MUST_CHECK int weft_spawn_on(weft_runtime *rt, weft_task **t,
+                                           const weft_task_options *options, weft_fn *fn,
+                                           void *arg);
+WEFT_API WEFT_MUST_CHECK int weft_spawn_async_on(weft_runtime *rt, weft_task **t,
+                                                 const weft_task_options *options,
+                                                 const weft_async_type *type, const void *state);
+
+/*
+ * weft_runtime_shutdown - cancel every task and stop the threads.
+ *
+ * limit    how long to wait for tasks that do not end; WEFT_FOREVER: as long as it takes.
+ * Returns  0 all ended; -ETIMEDOUT some task did not, and is named on stderr.
+ * Called from a task of the runtime itself it only starts the shutdown, and returns 0.
+ * May be called again, from any thread.
+ */
+WEFT_API int weft_runtime_shutdown(weft_runtime *rt, weft_duration limit);
+
+/* Shut down without a time limit unless done before, and give the handle up. The last thread still
+ * inside frees the memory. NULL is ignored. */
+WEFT_API void weft_runtime_free(weft_runtime *rt);
+
+/* The runtime of the running task, borrowed; NULL outside tasks. */
+WEFT_API weft_runtime *weft_runtime_current(void);
+
+WEFT_API weft_flavor weft_runtime_flavor(const weft_runtime *rt);
+
+/* Print every live task of the runtime to a file descriptor: id, name, spawn site, state, counters.
+ * From any thread. Returns the number of tasks, or a negative errno. */
+WEFT_API ssize_t weft_runtime_dump(weft_runtime *rt, int fd);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * weft/task.h - tasks: spawning, joining, cancelling, and what a running task can do.
+ *
+ * A task is a fiber (its own stack, straight-line C) or a stackless task (a state
+ * and a poll function). Both are a weft_task to everyone else.
+ */
+#ifndef WEFT_TASK_H
+#define WEFT_TASK_H
+
+#include <weft/future.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct weft_task weft_task;
+
+/* What a fiber runs. A negative errno tells failure. */
+typedef int weft_fn(void *arg);
+
+/* A function that returns nothing: clean-up. */
+typedef void weft_void_fn(void *arg);
+
+typedef struct weft_task_options {
+    const char *name;     /* copied, at most 63 bytes; NULL: none */
+    size_t stack_size;    /* bytes, rounded up; 0: the runtime's default. 16 KiB to 1 GiB */
+    const char *site;     /* "file:line", must outlive the task; the macros fill it in */
+    uintptr_t spare_[5];  /* zero */
+} weft_task_options;
+
+/* The most that weft_spawn_copy copies. */
+#define WEFT_COPY_MAX 4096
+
+/*
+ * weft_spawn - start a fiber that runs fn(arg) on the current runtime.
+ *
+ * Called from a task; plain threads use weft_spawn_on. The task runs even if the
+ * handle is never joined. Does not await.
+ *
+ * Returns  a handle that the caller must join or detach, or NULL (with a message)
+ *          when memory is out or the caller is not in a task. During shutdown the
+ *          task is cancelled already and never runs.
+ * Order    what the caller wrote before is visible to the task.
+ */
+WEFT_API weft_task *weft_spawn(weft_fn *fn, void *arg);
+
+/* The same with a copy of size bytes at args as the argument: aligned for any type,
+ * valid until the task ends. size is at most WEFT_COPY_MAX. */
+WEFT_API weft_task *weft_spawn_copy(weft_fn *fn, const void *args, size_t size);
+
+/* options is borrowed until return. */
+WEFT_API weft_task *weft_spawn_with(const weft_task_options *options, weft_fn *fn, void *arg);
+WEFT_API weft_task *weft_spawn_copy_with(const weft_task_options *options, weft_fn *fn,
+                                         const void *args, size_t size);
+
+/* Detached: no handle. 0, -ENOMEM, -EPERM (outside a task), -EINVAL. */
+WEFT_API int weft_go(weft_fn *fn, void *arg);
+WEFT_API int weft_go_copy(weft_fn *fn, const void *args, size_t size);
+WEFT_API int weft_go_with(const weft_task_options *options, weft_fn *fn, void *arg);
+
+/* What the macros below call: the same with the place of the call. */
+WEFT_API weft_task *weft_spawn_at(const char *site, weft_fn *fn, void *arg);
+WEFT_API weft_task *weft_spawn_copy_at(const char *site, weft_fn *fn, const void *args, size_t size);
+WEFT_API weft_task *weft_spawn_with_at(const char *site, const weft_task_options *options,
+                                       weft_fn *fn, void *arg);
+WEFT_API int weft_go_at(const char *site, weft_fn *fn, void *arg);
+WEFT_API int weft_go_copy_at(const char *site, weft_fn *fn, const void *args, size_t size);
+
+#define weft_spawn(fn, arg)                weft_spawn_at(WEFT_SITE, fn, arg)
+#define weft_spawn_copy(fn, args, size)    weft_spawn_copy_at(WEFT_SITE, fn, args, size)
+#define weft_spawn_with(options, fn, arg)  weft_spawn_with_at(WEFT_SITE, options, fn, arg)
+#define weft_go(fn, arg)                   weft_go_at(WEFT_SITE, fn, arg)
+#define weft_go_copy(fn, args, size)       weft_go_copy_at(WEFT_SITE, fn, args, size)
+
+/*
+ * weft_join - wait until the task has ended, take its result and the handle.
+ *
+ * t        consumed when 0 is returned, else still the caller's.
+ * result   may be NULL. The function's value, or -ECANCELED (never ran, or was
+ *          dropped), -EOWNERDEAD (panicked), -ENOMEM (no stack could be had).
+ *
+ * Awaits   until the task has ended.
+ * Cancel   safe: the task goes on, the handle is still the caller's.
+ * Returns  0
+ *          -ENOMEM      t is NULL, as weft_spawn gives it
+ *          -EDEADLK     t is the calling task
+ *          -EBUSY       another task is joining it
+ *          -EINVAL      (debug builds) the handle was joined or freed before
+ *          -ECANCELED, -ETIMEDOUT, -EPERM as weft_await
+ */
+WEFT_API WEFT_MUST_CHECK int weft_join(weft_task *t, int *result);
+
+/* From a plain thread: blocks it. -EDEADLK inside a task; else as weft_join. */
+WEFT_API WEFT_MUST_CHECK int weft_join_blocking(weft_task *t, int *result);
+
+/* Ready when t has ended; result 0 or -EBUSY, and does not consume the handle: call
+ * weft_join afterwards, which then returns at once. */
+WEFT_API weft_future weft_join_future(weft_task *t);
+
+/* Give the handle up; the task goes on. NULL is ignored. From any thread. */
+WEFT_API void weft_detach(weft_task *t);
+
+/*
+ * Ask the task to stop. Its current await, and each later one, returns -ECANCELED.
+ * A task that has not run yet never runs; a stackless one is dropped at its next
+ * poll. No effect on one that has ended. The handle stays. From any thread.
+ */
+WEFT_API void weft_cancel(weft_task *t);
+
+WEFT_API bool weft_is_finished(const weft_task *t);
+WEFT_API uint64_t weft_task_id(const weft_task *t);  /* unique in the process; never 0 */
+WEFT_API const char *weft_task_name(const weft_task *t); /* valid as long as the handle; "" if none */
+
+/* One more handle to the same task, to be detached (or joined) on its own. */
+WEFT_API weft_task *weft_task_ref(weft_task *t);
+
+/* The running task, borrowed; NULL outside tasks. */
+WEFT_API weft_task *weft_task_self(void);
+
+/* Has the running task been asked to stop? False within a shield. */
+WEFT_API bool weft_is_cancelled(void);
+
+/* Let others run. 0, or -ECANCELED, -ETIMEDOUT, -EPERM. */
+WEFT_API int weft_yield(void);
+WEFT_API weft_future weft_yield_future(void);
+
+/* End this task alone, with a message on stderr: futures left pending are dropped,
+ * deferred calls run, its result is -EOWNERDEAD. Outside a fiber: aborts the program. */
+WEFT_API WEFT_NORETURN void weft_panic(const char *format, ...) WEFT_PRINTF(1, 2);
+
+/* Run fn(arg) when the calling fiber ends, in reverse order, on its stack and with cancel
+ * masked. 0, -ENOMEM, -EPERM, -EINVAL. */
+WEFT_API int weft_defer(weft_void_fn *fn, void *arg);
+
+/*
+ * The coop budget. A task may finish 128 operations in one poll without waiting; the next one
+ * then lets others run first, so that no task starves its neighbours.
+ */
+WEFT_API int weft_unconstrained(weft_fn *fn, void *arg); /* calls fn without that limit; returns its value */
+WEFT_API int weft_consume_budget(void);                  /* spend one unit; may yield. As weft_yield */
+WEFT_API bool weft_should_yield(void); /* budget spent, or this poll has run for 1 ms: for long loops */
+
+/*
+ * A shield masks cancellation and outer deadlines, for clean-up that must await.
+ *
+ *     WEFT_SHIELD {
+ *         weft_write_all(s, "bye\n", 4);
+ *     }
+ */
+typedef struct weft_shield {
+    uintptr_t words_[4]; /* do not touch */
+} weft_shield;
+
+WEFT_API weft_shield *weft_shield_enter(weft_shield *scope);
+WEFT_API void weft_shield_leave(weft_shield *scope);
+
+#ifdef WEFT_CLEANUP
+# define WEFT_SHIELD_BLOCK_(scope, once)                                                           \
+     for (weft_shield scope WEFT_CLEANUP(weft_shield_leave), *once = weft_shield_enter(&scope);    \
+          once; once = NULL)
+# define WEFT_SHIELD                                                                               \
+     WEFT_SHIELD_BLOCK_(WEFT_CONCAT(weft_shield_, __LINE__), WEFT_CONCAT(weft_once_, __LINE__))
+#endif
+
+/*
+ * Task-locals: one value per key and task.
+ *
+ * destroy   may be NULL; called with each value that is not NULL when its task ends.
+ * flags     WEFT_LOCAL_INHERIT: a spawned task starts with its parent's value, passed through
+ *           inherit (NULL: the same pointer; then destroy must be NULL too).
+ */
+typedef struct weft_local_key weft_local_key;
+#define WEFT_LOCAL_INHERIT 1u
+
+WEFT_API int weft_local_key_new(weft_local_key **key, weft_void_fn *destroy, unsigned flags,
+                                void *(*inherit)(void *value));
+WEFT_API void weft_local_key_free(weft_local_key *key); /* values that tasks still hold are not destroyed */
+WEFT_API void *weft_task_local_get(const weft_local_key *key); /* NULL if never set, or outside tasks */
+WEFT_API int weft_task_local_set(const weft_local_key *key, void *value); /* 0, -ENOMEM, -EPERM, -EINVAL */
+
+/*
+ * Stackless tasks: a state struct that begins with a weft_async, a poll function and a type.
+ */
+typedef struct weft_async {
+    uint32_t line_;           /* do not touch: where to go on */
+    uint32_t result_;         /* do not touch */
+    weft_future *awaiting_;   /* do not touch: dropped by the runtime if the task is cancelled */
+} weft_async;
+
+typedef struct weft_async_type {
+    weft_poll (*poll)(void *self, weft_context *cx);
+    void (*drop)(void *self); /* may be NULL: runs when the task ends, by whatever way */
+    size_t size;              /* of the state; it starts with a weft_async */
+    const char *name;
+} weft_async_type;
+
+/*
+ * weft_spawn_async - start a stackless task; state is copied into it.
+ * Returns a handle as weft_spawn does. The state's weft_async must be zero.
+ */
+WEFT_API weft_task *weft_spawn_async(const weft_async_type *type, const void *state);
+WEFT_API weft_task *weft_spawn_async_at(const char *site, const weft_async_type *type,
+                                        const void *state);
+WEFT_API int weft_go_async(const weft_async_type *type, const void *state);
+WEFT_API int weft_go_async_at(const char *site, const weft_async_type *type, const void *state);
+#define weft_spawn_async(type, state) weft_spawn_async_at(WEFT_SITE, type, state)
+#define weft_go_async(type, state)    weft_go_async_at(WEFT_SITE, type, state)
+
+/* The functions behind the macros below. */
+WEFT_API weft_poll weft_async_await(weft_async *a, weft_future *f, weft_context *cx);
+WEFT_API weft_poll weft_async_return(weft_async *a, int result);
+
+/*
+ * The macros that make a poll function read as straight code. Local variables do not survive an
+ * await: keep them in the state. WEFT_AWAIT may not stand inside a switch of your own.
+ */
+#define WEFT_ASYNC_BEGIN(self)                                                                     \
+    weft_async *const weft_self_ = &(self)->async;                                                 \
+    switch (weft_self_->line_) {                                                                   \
+    case 0:
+#define WEFT_ASYNC_END(self)                                                                       \
+    default:                                                                                       \
+        break;                                                                                     \
+    }                                                                                              \
+    return weft_async_return(&(self)->async, 0)
+#define WEFT_AWAIT(self, cx, f)                                                                    \
+    do {                                                                                           \
+        weft_self_->line_ = __LINE__;                                                              \
+        weft_self_->awaiting_ = (f);                                                               \
+        WEFT_FALLTHROUGH_;                                                                         \
+    case __LINE__:                                                                                 \
+        if (weft_async_await(&(self)->async, weft_self_->awaiting_, cx) == WEFT_PENDING)           \
+            return WEFT_PENDING;                                                                   \
+    } while (0)
+#define WEFT_RETURN(self, value) return weft_async_return(&(self)->async, value)
+
+#if defined(__cplusplus)
+# define WEFT_FALLTHROUGH_ [[fallthrough]]
+#elif defined(__GNUC__)
+# define WEFT_FALLTHROUGH_ __attribute__((fallthrough))
+#else
+# define WEFT_FALLTHROUGH_ (void)0
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+/* sys.c - system calls with negative errno results; the only reader of errno. */
+#include "base/sys.h"
+
+#include "base/assert.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_SEC 1000000000u
+
+WF_OPAQUE static int wf_sys_errno(void)
+{
+    return -errno;
+}
+
+static int wf_sys_result(long rc)
+{
+    return rc < 0 ? wf_sys_errno() : (int)rc;
+}
+
+static ssize_t wf_sys_count(ssize_t rc)
+{
+    return rc < 0 ? wf_sys_errno() : rc;
+}
+
+static struct timespec wf_sys_timespec(uint64_t ns)
+{
+    return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_SEC), .tv_nsec = (long)(ns % NS_PER_SEC)};
+}
+
+void *wf_sys_malloc(size_t size)
+{
+    return malloc(size);
+}
+
+void *wf_sys_calloc(size_t count, size_t size)
+{
+    return calloc(count, size);
+}
+
+void *wf_sys_aligned_alloc(size_t alignment, size_t size)
+{
+    return aligned_alloc(alignment, size);
+}
+
+void wf_sys_free(void *p)
+{
+    free(p);
+}
+
+int wf_sys_mmap(void **out, size_t size, int prot, int flags)
+{
+    void *p = mmap(NULL, size, prot, flags, -1, 0);
+
+    if (p == MAP_FAILED)
+        return wf_sys_errno();
+    *out = p;
+    return 0;
+}
+
+int wf_sys_munmap(void *p, size_t size)
+{
+    return wf_sys_result(munmap(p, size));
+}
+
+int wf_sys_madvise(void *p, size_t size, int advice)
+{
+    return wf_sys_result(madvise(p, size, advice));
+}
+
+int wf_sys_mprotect(void *p, size_t size, int prot)
+{
+    return wf_sys_result(mprotect(p, size, prot));
+}
+
+size_t wf_sys_page_size(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+int wf_sys_futex_wait(struct wf_atomic_u32 *word, uint32_t expected, uint64_t timeout_ns)
+{
+    struct timespec ts = wf_sys_timespec(timeout_ns);
+
+    return wf_sys_result(syscall(SYS_futex, &word->raw, FUTEX_WAIT_PRIVATE, expected,
+                              timeout_ns == WF_NO_TIMEOUT ? NULL : &ts, NULL, 0));
+}
+
+int wf_sys_futex_wake(struct wf_atomic_u32 *word, int count)
+{
+    return wf_sys_result(syscall(SYS_futex, &word->raw, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0));
+}
+
+int wf_sys_epoll_create(void)
+{
+    return wf_sys_result(epoll_create1(EPOLL_CLOEXEC));
+}
+
+int wf_sys_epoll_ctl(int epfd, int op, int fd, uint32_t events, uint64_t data)
+{
+    struct epoll_event e = {.events = events, .data.u64 = data};
+
+    return wf_sys_result(epoll_ctl(epfd, op, fd, &e));
+}
+
+/* Kernels before 5.11 have no epoll_pwait2: round up to milliseconds there. */
+static int wf_sys_epoll_wait_ms(int epfd, struct epoll_event *events, int max, uint64_t timeout_ns)
+{
+    uint64_t ms = (timeout_ns + 999999) / 1000000;
+
+    return wf_sys_result(epoll_wait(epfd, events, max, ms > 86400000 ? 86400000 : (int)ms));
+}
+
+int wf_sys_epoll_wait(int epfd, struct epoll_event *events, int max, uint64_t timeout_ns)
+{
+    static struct wf_atomic_u32 no_pwait2;
+    struct timespec ts;
+    int rc;
+
+    if (timeout_ns == 0)
+        return wf_sys_result(epoll_wait(epfd, events, max, 0));
+    if (timeout_ns == WF_NO_TIMEOUT)
+        return wf_sys_result(epoll_wait(epfd, events, max, -1));
+    /* relaxed: a hint that saves a system call */
+    if (wf_load_u32(&no_pwait2, WF_RELAXED))
+        return wf_sys_epoll_wait_ms(epfd, events, max, timeout_ns);
+    ts = wf_sys_timespec(timeout_ns);
+#ifdef SYS_epoll_pwait2
+    rc = wf_sys_result(syscall(SYS_epoll_pwait2, epfd, events, max, &ts, NULL, 0));
+#else
+    (void)ts;
+    rc = -ENOSYS;
+#endif
+    if (rc != -ENOSYS && rc != -EPERM)
+        return rc;
+    wf_store_u32(&no_pwait2, 1, WF_RELAXED);
+    return wf_sys_epoll_wait_ms(epfd, events, max, timeout_ns);
+}
+
+int wf_sys_eventfd(void)
+{
+    return wf_sys_result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+}
+
+int wf_sys_eventfd_signal(int fd)
+{
+    uint64_t one = 1;
+
+    return wf_sys_result(write(fd, &one, sizeof(one)));
+}
+
+int wf_sys_timerfd_create(void)
+{
+    return wf_sys_result(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+}
+
+int wf_sys_timerfd_set(int fd, uint64_t at_ns)
+{
+    struct itimerspec at = {.it_value = wf_sys_timespec(at_ns)};
+
+    return wf_sys_result(timerfd_settime(fd, TFD_TIMER_ABSTIME, &at, NULL));
+}
+
+int wf_sys_close(int fd)
+{
+    return wf_sys_result(close(fd));
+}
+
+int wf_sys_socket(int domain, int type)
+{
+    return wf_sys_result(socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+}
+
+int wf_sys_bind(int fd, const struct sockaddr *a, socklen_t size)
+{
+    return wf_sys_result(bind(fd, a, size));
+}
+
+int wf_sys_listen(int fd, int backlog)
+{
+    return wf_sys_result(listen(fd, backlog));
+}
+
+int wf_sys_accept(int fd, struct sockaddr *a, socklen_t *size)
+{
+    return wf_sys_result(accept4(fd, a, size, SOCK_CLOEXEC | SOCK_NONBLOCK));
+}
+
+int wf_sys_connect(int fd, const struct sockaddr *a, socklen_t size)
+{
+    return wf_sys_result(connect(fd, a, size));
+}
+
+int wf_sys_shutdown(int fd, int how)
+{
+    return wf_sys_result(shutdown(fd, how));
+}
+
+int wf_sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size)
+{
+    return wf_sys_result(setsockopt(fd, level, name, value, size));
+}
+
+int wf_sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
+{
+    return wf_sys_result(getsockopt(fd, level, name, value, size));
+}
+
+int wf_sys_getsockname(int fd, struct sockaddr *a, socklen_t *size)
+{
+    return wf_sys_result(getsockname(fd, a, size));
+}
+
+int wf_sys_getpeername(int fd, struct sockaddr *a, socklen_t *size)
+{
+    return wf_sys_result(getpeername(fd, a, size));
+}
+
+int wf_sys_if_index(const char *name)
+{
+    unsigned index = if_nametoindex(name);
+
+    return index ? (int)index : wf_sys_errno();
+}
+
+int wf_sys_set_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0)
+        return wf_sys_errno();
+    if (flags & O_NONBLOCK)
+        return 0;
+    return wf_sys_result(fcntl(fd, F_SETFL, flags | O_NONBLOCK));
+}
+
+ssize_t wf_sys_recv(int fd, void *buffer, size_t size)
+{
+    return wf_sys_count(recv(fd, buffer, size, 0));
+}
+
+ssize_t wf_sys_send(int fd, const void *data, size_t size)
+{
+    return wf_sys_count(send(fd, data, size, MSG_NOSIGNAL));
+}
+
+ssize_t wf_sys_readv(int fd, const struct iovec *parts, int count)
+{
+    return wf_sys_count(readv(fd, parts, count));
+}
+
+ssize_t wf_sys_sendv(int fd, const struct iovec *parts, int count)
+{
+    struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = (size_t)count};
+
+    return wf_sys_count(sendmsg(fd, &m, MSG_NOSIGNAL));
+}
+
+ssize_t wf_sys_read(int fd, void *buffer, size_t size)
+{
+    return wf_sys_count(read(fd, buffer, size));
+}
+
+ssize_t wf_sys_write(int fd, const void *data, size_t size)
+{
+    return wf_sys_count(write(fd, data, size));
+}
+
+ssize_t wf_sys_writev(int fd, const struct iovec *parts, int count)
+{
+    return wf_sys_count(writev(fd, parts, count));
+}
+
+int wf_sys_sigaction(int number, const struct sigaction *set, struct sigaction *old)
+{
+    return wf_sys_result(sigaction(number, set, old));
+}
+
+int wf_sys_sigaltstack(const stack_t *set, stack_t *old)
+{
+    return wf_sys_result(sigaltstack(set, old));
+}
+
+int wf_sys_membarrier_register(void)
+{
+    return wf_sys_result(
+        syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0));
+}
+
+int wf_sys_membarrier(void)
+{
+    return wf_sys_result(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0));
+}
+
+int wf_sys_timer_slack(uint64_t ns)
+{
+    return wf_sys_result(prctl(PR_SET_TIMERSLACK, (unsigned long)ns, 0, 0, 0));
+}
+
+int wf_sys_random(void *buffer, size_t size)
+{
+    ssize_t n = wf_sys_count(getrandom(buffer, size, GRND_NONBLOCK));
+
+    return n < 0 ? (int)n : (size_t)n == size ? 0 : -EAGAIN;
+}
+
+pid_t wf_sys_getpid(void)
+{
+    return getpid();
+}
+
+/* The processors that a cgroup quota amounts to, rounded up; 0: no quota. */
+static unsigned wf_sys_cgroup_cpus(void)
+{
+    unsigned long quota = 0, period = 0;
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
+    char line[64];
+
+    if (!f)
+        return 0;
+    if (fgets(line, sizeof(line), f) && line[0] != 'm') {
+        char *end = line;
+
+        quota = strtoul(line, &end, 10);
+        period = strtoul(end, NULL, 10);
+    }
+    (void)fclose(f);
+    return period ? (unsigned)((quota + period - 1) / period) : 0;
+}
+
+unsigned wf_sys_cpu_count(void)
+{
+    unsigned quota = wf_sys_cgroup_cpus(), count = 1;
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof(set), &set) == 0)
+        count = (unsigned)CPU_COUNT(&set);
+    if (quota && quota < count)
+        count = quota;
+    return count ? count : 1;
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * epoll.c - the driver on epoll.
+ *
+ * IDEA     One epoll set per seat, edge-triggered; a parent set holds them all, edge-triggered too. The
+ *          kernel wakes one sleeper of the parent per event. That sleeper harvests the set named by
+ *          the event until it is empty, so an edge that was consumed never hides an event.
+ * INVARIANTS
+ *     E1   An event in a seat's set is, at any moment, named by an edge in the parent that nobody has
+ *          taken, or about to be harvested by an awake worker, or marked by `more` (a harvest that
+ *          filled its buffer). So a worker may sleep on the parent when its own `more` is not set.
+ *     E2   The signal and the alarm are edge-triggered descriptors: each write or expiry is one edge,
+ *          and needs no read.
+ */
+#include "base/assert.h"
+#include "base/sys.h"
+#include "io/poller.h"
+#include "io/registration.h"
+
+#include <errno.h>
+#include <weft/base.h>
+
+/* Event data: a registration's is its address, far above these. In the parent, a poller's address. */
+#define DATA_SIGNAL 1u
+#define DATA_ALARM  2u
+
+int wf_hub_open(struct wf_hub *h, bool single)
+{
+    int rc;
+
+    *h = (struct wf_hub){.epfd = -1,
+                         .signalfd = -1,
+                         .alarmfd = -1,
+                         .single = single,
+                         .alarm = {WEFT_FOREVER},
+                         .lock = WF_LOCK_INIT(WF_RANK_ALARM)};
+    rc = h->epfd = wf_sys_epoll_create();
+    if (rc < 0)
+        return rc;
+    rc = h->signalfd = wf_sys_eventfd();
+    if (rc < 0)
+        goto close_all;
+    rc = wf_sys_epoll_ctl(h->epfd, EPOLL_CTL_ADD, h->signalfd, EPOLLIN | EPOLLET, DATA_SIGNAL);
+    if (rc < 0)
+        goto close_all;
+    if (single)
+        return 0;
+    rc = h->alarmfd = wf_sys_timerfd_create();
+    if (rc < 0)
+        goto close_all;
+    rc = wf_sys_epoll_ctl(h->epfd, EPOLL_CTL_ADD, h->alarmfd, EPOLLIN | EPOLLET, DATA_ALARM);
+    if (rc < 0)
+        goto close_all;
+    return 0;
+
+close_all:
+    wf_hub_close(h);
+    return rc;
+}
+
+void wf_hub_close(struct wf_hub *h)
+{
+    int *fds[] = {&h->alarmfd, &h->signalfd, &h->epfd};
+
+    for (size_t i = 0; i < wf_array_count(fds); i++) {
+        if (*fds[i] >= 0)
+            wf_sys_close(*fds[i]);
+        *fds[i] = -1;
+    }
+}
+
+int wf_poller_open(struct wf_poller *p, struct wf_hub *h)
+{
+    int rc;
+
+    *p = (struct wf_poller){.hub = h, .epfd = h->epfd};
+    if (h->single)
+        return 0;
+    rc = p->epfd = wf_sys_epoll_create();
+    if (rc < 0)
+        return rc;
+    rc = wf_sys_epoll_ctl(h->epfd, EPOLL_CTL_ADD, p->epfd, EPOLLIN | EPOLLET, (uintptr_t)p);
+    if (rc < 0)
+        wf_poller_close(p);
+    return rc;
+}
+
+void wf_poller_close(struct wf_poller *p)
+{
+    if (!p->hub->single && p->epfd >= 0)
+        wf_sys_close(p->epfd);
+    p->epfd = -1;
+}
+
+int wf_poller_add(struct wf_poller *p, int fd, uint64_t data)
+{
+    int rc = wf_sys_epoll_ctl(p->epfd, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                           data);
+
+    /* relaxed: a hint for the owner, who may be a moment late; sleepers are told by the kernel */
+    if (rc == 0 && !wf_load_u32(&p->watched, WF_RELAXED))
+        wf_store_u32(&p->watched, 1, WF_RELAXED);
+    return rc;
+}
+
+void wf_poller_remove(struct wf_poller *p, int fd)
+{
+    (void)wf_sys_epoll_ctl(p->epfd, EPOLL_CTL_DEL, fd, 0, 0);
+}
+
+bool wf_poller_same_runtime(const struct wf_poller *a, const struct wf_poller *b)
+{
+    return a->hub == b->hub;
+}
+
+static unsigned epoll_deliver(struct wf_poller *p, const struct epoll_event *events, int n,
+                              bool foreign)
+{
+    unsigned delivered = 0;
+
+    for (int i = 0; i < n; i++) {
+        struct wf_io *io;
+
+        if (events[i].data.u64 == DATA_SIGNAL)
+            continue;
+        delivered++;
+        io = wf_io_of_data(events[i].data.u64);
+        if (io)
+            wf_io_event(io, events[i].events, foreign);
+    }
+    /* relaxed: E1; the owner reads it after its own harvest, others after theirs */
+    if (wf_unlikely(n == WF_POLLER_MAX_EVENTS || wf_load_u32(&p->more, WF_RELAXED)))
+        wf_store_u32(&p->more, n == WF_POLLER_MAX_EVENTS, WF_RELAXED);
+    return delivered;
+}
+
+unsigned wf_poller_harvest(struct wf_poller *p, bool foreign)
+{
+    struct epoll_event events[WF_POLLER_MAX_EVENTS];
+    int n = wf_sys_epoll_wait(p->epfd, events, WF_POLLER_MAX_EVENTS, 0);
+
+    return n > 0 ? epoll_deliver(p, events, n, foreign) : 0;
+}
+
+static void epoll_sleep_parent(struct wf_hub *h, uint64_t timeout_ns, struct wf_hub_wake *wake)
+{
+    struct epoll_event events[wf_array_count(wake->ready)];
+    int n = wf_sys_epoll_wait(h->epfd, events, (int)wf_array_count(events), timeout_ns);
+
+    for (int i = 0; i < n; i++) {
+        if (events[i].data.u64 == DATA_ALARM)
+            wake->alarm = true;
+        else if (events[i].data.u64 != DATA_SIGNAL)
+            wake->ready[wake->pollers++] =
+                (struct wf_poller *)(uintptr_t)events[i].data.u64; /* NOLINT */
+    }
+}
+
+void wf_hub_sleep(struct wf_hub *h, struct wf_poller *own, uint64_t timeout_ns,
+                  struct wf_hub_wake *wake, unsigned *events)
+{
+    struct epoll_event ready[WF_POLLER_MAX_EVENTS];
+    int n;
+
+    wake->alarm = false;
+    wake->pollers = 0;
+    *events = 0;
+    if (!h->single) {
+        epoll_sleep_parent(h, timeout_ns, wake);
+        return;
+    }
+    n = wf_sys_epoll_wait(h->epfd, ready, WF_POLLER_MAX_EVENTS, timeout_ns);
+    if (n > 0)
+        *events = epoll_deliver(own, ready, n, false);
+}
+
+void wf_hub_signal(struct wf_hub *h)
+{
+    int rc = wf_sys_eventfd_signal(h->signalfd);
+
+    /* The counter would have to reach 2^64 to refuse. */
+    wf_debug_assert(rc >= 0);
+    (void)rc;
+}
+
+void wf_hub_alarm_lower(struct wf_hub *h, uint64_t at_ns)
+{
+    if (at_ns >= wf_hub_alarm(h))
+        return;
+    wf_lock(&h->lock);
+    if (at_ns < wf_hub_alarm(h)) {
+        /* 0 would unset it: a moment that has passed long ago goes off at once */
+        wf_sys_timerfd_set(h->alarmfd, at_ns ? at_ns : 1);
+        wf_store_u64(&h->alarm, at_ns, WF_RELAXED);
+    }
+    wf_unlock(&h->lock);
+}
+
+void wf_hub_alarm_clear(struct wf_hub *h)
+{
+    wf_lock(&h->lock);
+    wf_store_u64(&h->alarm, WEFT_FOREVER, WF_RELAXED);
+    wf_unlock(&h->lock);
+}

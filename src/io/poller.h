@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * poller.h - the driver interface: a seat's set of descriptors, and the hub over all seats.
+ *
+ * IDEA     Every seat has a poller. The hub holds all of them, a signal that ends a sleep, and an alarm.
+ *          A runtime with one worker sleeps on its poller itself; with more, all idle workers
+ *          sleep on the hub, where one event wakes one of them: so an idle worker sees a busy worker's
+ *          events, and nobody hands roles around.
+ * WHO      add, remove: any worker. harvest: any worker, at once on the same poller too.
+ *
+ * epoll.c is behind it; a completion port or kqueue could be.
+ */
+#ifndef WF_IO_POLLER_H
+#define WF_IO_POLLER_H
+
+#include "base/lock.h"
+
+#define WF_POLLER_MAX_EVENTS 512
+
+struct wf_hub;
+
+struct wf_poller {
+    struct wf_hub *hub;
+    int epfd;
+    struct wf_atomic_u32 watched; /* descriptors were added: worth asking */
+    struct wf_atomic_u32 more;    /* a harvest was full: ask again before sleeping */
+};
+
+struct wf_hub {
+    int epfd;     /* what idle workers sleep on; the only poller's own when there is one */
+    int signalfd; /* an eventfd; never read: edge-triggered */
+    int alarmfd;  /* a timerfd, when there are several workers; else -1 */
+    bool single;
+    /* the moment that the alarm is set to; WEFT_FOREVER: none. Written under lock, read by anyone. */
+    struct wf_atomic_u64 alarm;
+    struct wf_lock lock;
+};
+
+/* What woke a sleeper. */
+struct wf_hub_wake {
+    bool alarm;
+    unsigned pollers;     /* how many pollers have events: */
+    struct wf_poller *ready[16];
+};
+
+int wf_hub_open(struct wf_hub *h, bool single); /* 0 or a negative errno, nothing left open */
+void wf_hub_close(struct wf_hub *h);
+int wf_poller_open(struct wf_poller *p, struct wf_hub *h);
+void wf_poller_close(struct wf_poller *p);
+
+/* Edge-triggered, both directions. data comes back through wf_io_of_data. */
+int wf_poller_add(struct wf_poller *p, int fd, uint64_t data);
+void wf_poller_remove(struct wf_poller *p, int fd);
+bool wf_poller_same_runtime(const struct wf_poller *a, const struct wf_poller *b);
+
+/* Deliver what has happened, without waiting. foreign: by another than the seat's worker. Returns the number
+ * of events. */
+unsigned wf_poller_harvest(struct wf_poller *p, bool foreign);
+
+/*
+ * Sleep until something happens, or until timeout_ns from now (single: the alarm is not used). With one
+ * worker its events are delivered at once and counted in *events; else *wake says whose to
+ * harvest.
+ */
+void wf_hub_sleep(struct wf_hub *h, struct wf_poller *own, uint64_t timeout_ns,
+                  struct wf_hub_wake *wake, unsigned *events);
+
+/* End one sleep, from any thread. */
+void wf_hub_signal(struct wf_hub *h);
+
+/* See that a sleeper wakes at that moment at the latest. Not for single. */
+void wf_hub_alarm_lower(struct wf_hub *h, uint64_t at_ns);
+
+/* The alarm has gone off: it is unset; whoever saw it lowers it to what is next. */
+void wf_hub_alarm_clear(struct wf_hub *h);
+
+WF_INLINE uint64_t wf_hub_alarm(const struct wf_hub *h)
+{
+    /* relaxed: see worker.c, A1 */
+    return wf_load_u64(&((struct wf_hub *)(uintptr_t)h)->alarm, WF_RELAXED);
+}
+
+#endif

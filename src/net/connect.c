@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * connect.c - connecting: a socket, a wait until it is writable, and the outcome.
+ */
+#include "base/log.h"
+#include "base/sys.h"
+#include "net/net.h"
+#include "net/stream.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+
+int wf_net_parse_url(weft_addr *a, const char *text)
+{
+    static const char scheme[] = "tcp://";
+
+    if (!text)
+        return -EINVAL;
+    if (strncmp(text, scheme, sizeof(scheme) - 1) == 0)
+        text += sizeof(scheme) - 1;
+    else if (strstr(text, "://"))
+        return -ENOTSUP;
+    return weft_addr_parse(a, text);
+}
+
+int wf_net_set_int(int fd, int level, int name, int value, bool wanted)
+{
+    return wanted ? wf_sys_setsockopt(fd, level, name, &value, sizeof(value)) : 0;
+}
+
+struct connect {
+    weft_stream *stream; /* being connected; NULL before the first poll */
+    weft_stream **out;
+    const weft_addr *address;
+    uintptr_t target;
+    const weft_connect_options *options;
+};
+
+_Static_assert(sizeof(struct connect) <= sizeof(((weft_future *)0)->words), "connect must fit");
+
+static struct connect *connect_of(weft_future *f)
+{
+    return (struct connect *)(void *)f->words;
+}
+
+static weft_poll connect_finish(weft_future *f, int rc)
+{
+    struct connect *c = connect_of(f);
+
+    if (c->stream) {
+        wf_io_end(&c->stream->io, WF_IO_WRITE, true);
+        if (rc < 0)
+            wf_io_close(&c->stream->io);
+        else
+            *c->out = c->stream;
+    }
+    c->stream = NULL;
+    f->result = rc;
+    return WEFT_READY;
+}
+
+static int connect_set_options(int fd, const weft_connect_options *o)
+{
+    int rc = wf_net_set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1, !o || o->nodelay != WEFT_OFF);
+
+    if (rc == 0 && o)
+        rc = wf_net_set_int(fd, SOL_SOCKET, SO_RCVBUF, o->receive_buffer, o->receive_buffer > 0);
+    if (rc == 0 && o)
+        rc = wf_net_set_int(fd, SOL_SOCKET, SO_SNDBUF, o->send_buffer, o->send_buffer > 0);
+    if (rc == 0 && o && o->local)
+        rc = wf_sys_bind(fd, &o->local->u.any, o->local->size);
+    return rc;
+}
+
+/* Make the socket and begin. 0: connected at once; -EINPROGRESS; or the failure. */
+static int connect_start(struct connect *c)
+{
+    int fd = wf_sys_socket(c->address->u.any.sa_family, SOCK_STREAM), rc;
+    bool ready;
+
+    if (fd < 0)
+        return fd;
+    rc = connect_set_options(fd, c->options);
+    if (rc < 0)
+        goto close_fd;
+    c->stream = wf_stream_new(fd, true);
+    rc = -ENOMEM;
+    if (!c->stream)
+        goto close_fd;
+    rc = wf_io_begin(&c->stream->io, WF_IO_WRITE, &ready);
+    wf_assert(rc == 0);
+    rc = wf_sys_connect(fd, &c->address->u.any, c->address->size);
+    return rc == -EINTR ? -EINPROGRESS : rc;
+
+close_fd:
+    wf_sys_close(fd);
+    return rc;
+}
+
+static int connect_outcome(const struct connect *c)
+{
+    int fd = c->stream->io.fd, error = 0, rc;
+    socklen_t size = sizeof(error);
+    weft_addr peer = {.size = sizeof(peer.u)};
+
+    rc = wf_sys_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    if (rc < 0 || error)
+        return rc < 0 ? rc : -error;
+    /* Readiness may be spurious: connected is who has a peer. */
+    rc = wf_sys_getpeername(fd, &peer.u.any, &peer.size);
+    return rc == -ENOTCONN ? -EINPROGRESS : rc;
+}
+
+static weft_poll connect_poll(weft_future *f, weft_context *cx)
+{
+    struct connect *c = connect_of(f);
+    int rc;
+
+    if (!c->stream) {
+        if (!wf_coop_proceed(cx))
+            return WEFT_PENDING;
+        rc = connect_start(c);
+        if (rc != -EINPROGRESS)
+            return connect_finish(f, rc);
+    }
+    do {
+        if (wf_io_poll_ready(&c->stream->io, WF_IO_WRITE, &c->target, cx, &rc) == WEFT_PENDING)
+            return WEFT_PENDING;
+        if (rc == 0)
+            rc = connect_outcome(c);
+    } while (rc == -EINPROGRESS);
+    return connect_finish(f, rc);
+}
+
+static void connect_drop(weft_future *f)
+{
+    struct connect *c = connect_of(f);
+
+    if (!c->stream)
+        return;
+    wf_io_cancel(&c->stream->io, WF_IO_WRITE, &c->target);
+    connect_finish(f, -ECANCELED);
+}
+
+static const weft_future_type connect_type = {connect_poll, connect_drop, "connect"};
+
+weft_future weft_tcp_connect_future(weft_stream **s, const weft_addr *address)
+{
+    weft_future f = {.type = &connect_type};
+
+    if (!s || !address)
+        return weft_ready_future(wf_misuse(-EINVAL, "weft_tcp_connect_future: NULL"));
+    connect_of(&f)->out = s;
+    connect_of(&f)->address = address;
+    return f;
+}
+
+int weft_tcp_connect(weft_stream **s, const weft_addr *address,
+                     const weft_connect_options *options)
+{
+    struct wf_fiber *f;
+    weft_future done;
+    int rc;
+
+    if (!s || !address ||
+        (options && (options->receive_buffer < 0 || options->send_buffer < 0)))
+        return wf_misuse(-EINVAL, "weft_tcp_connect: NULL, or a negative option");
+    rc = wf_await_enter(&f, "weft_tcp_connect");
+    if (rc < 0)
+        return rc;
+    done = weft_tcp_connect_future(s, address);
+    connect_of(&done)->options = options;
+    return (int)wf_await_future(f, &done);
+}
+
+int weft_connect(weft_stream **s, const char *address)
+{
+    weft_addr a;
+    int rc = wf_net_parse_url(&a, address);
+
+    if (rc < 0)
+        return wf_misuse(rc, "weft_connect: \"%s\" is not an address like tcp://127.0.0.1:8080",
+                         address ? address : "(null)");
+    return weft_tcp_connect(s, &a, NULL);
+}

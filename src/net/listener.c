@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * listener.c - listening and accepting.
+ *
+ * IDEA     Any number of tasks may accept; one of them at a time, the first in line, works on the
+ *          descriptor, as its reader. The others wait for their turn, which it passes on when it leaves, by
+ *          whatever way: so they are served first come, first served, and nobody's cancel loses a connection.
+ *          Out of descriptors or memory, the one in turn tries again after a pause that doubles up
+ *          to 100 ms; the others wait behind it.
+ * OWNS     The listener's memory: the handle and each accept that has begun, by refs.
+ * LOCKS    WF_RANK_LISTENER guards the line. Wakers are called outside it.
+ */
+#include "base/list.h"
+#include "base/lock.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "net/net.h"
+#include "net/stream.h"
+#include "task/sleep.h"
+#include "task/waker.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <weft/net.h>
+#include <weft/time.h>
+
+#define BACKLOG_DEFAULT 4096
+#define BACKOFF_FIRST   WEFT_MS(1)
+#define BACKOFF_MAX     WEFT_MS(100)
+
+struct weft_listener {
+    struct wf_io *io;
+    bool nodelay;
+    struct wf_atomic_u32 refs;
+    struct wf_atomic_u32 closed;
+    struct wf_lock lock;
+    struct wf_list line;   /* under lock: of struct accept, those that wait for their turn */
+    bool busy;             /* under lock: somebody has the turn */
+    /* by who has the turn */
+    struct wf_timer pause;
+    uint64_t backoff;
+};
+
+/* A weft_accept in its future's words. */
+struct accept {
+    weft_listener *l;
+    weft_stream **out;
+    struct wf_list node;   /* under the listener's lock while in line */
+    weft_wakeable *target; /* in line: one reference; with the turn: wf_io_poll_ready's word */
+    uint32_t state;        /* in line: under lock */
+};
+
+enum { ACCEPT_NEW, ACCEPT_IN_LINE, ACCEPT_TURN, ACCEPT_BEGUN, ACCEPT_PAUSE };
+
+_Static_assert(sizeof(struct accept) <= sizeof(((weft_future *)0)->words), "accept must fit");
+
+static struct accept *accept_of(weft_future *f)
+{
+    return (struct accept *)(void *)f->words;
+}
+
+static void listener_release(weft_listener *l)
+{
+    /* acq_rel: as every reference count */
+    if (wf_sub_u32(&l->refs, 1, WF_ACQ_REL) == 1)
+        wf_sys_free(l);
+}
+
+/* Take the turn or a place in line. True: the turn. */
+static bool accept_line_up(struct accept *a, weft_wakeable *target)
+{
+    weft_listener *l = a->l;
+    bool turn;
+
+    wf_lock(&l->lock);
+    turn = !l->busy;
+    if (turn) {
+        l->busy = true;
+        a->state = ACCEPT_TURN;
+    } else {
+        a->target = wf_wakeable_retain(target);
+        a->state = ACCEPT_IN_LINE;
+        wf_list_push_back(&l->line, &a->node);
+    }
+    wf_unlock(&l->lock);
+    return turn;
+}
+
+/* Hand the turn to the next in line. */
+static void accept_pass_turn(weft_listener *l)
+{
+    weft_wakeable *target = NULL;
+    struct wf_list *node;
+
+    wf_lock(&l->lock);
+    node = wf_list_pop_front(&l->line);
+    if (node) {
+        struct accept *next = wf_container_of(node, struct accept, node);
+
+        target = next->target;
+        next->target = NULL;
+        next->state = ACCEPT_TURN;
+    } else {
+        l->busy = false;
+    }
+    wf_unlock(&l->lock);
+    wf_wakeable_wake(target);
+}
+
+/* A poll in line: has the turn come? */
+static bool accept_check_line(struct accept *a, weft_wakeable *target)
+{
+    weft_listener *l = a->l;
+    weft_wakeable *before = NULL;
+    bool turn;
+
+    wf_lock(&l->lock);
+    turn = a->state == ACCEPT_TURN;
+    if (!turn && a->target != target) {
+        before = a->target;
+        a->target = wf_wakeable_retain(target);
+    }
+    wf_unlock(&l->lock);
+    wf_wakeable_release(before);
+    return turn;
+}
+
+static weft_poll accept_finish(weft_future *f, int rc, bool ready)
+{
+    struct accept *a = accept_of(f);
+    weft_listener *l = a->l;
+
+    if (a->state == ACCEPT_BEGUN || a->state == ACCEPT_PAUSE)
+        wf_io_end(l->io, WF_IO_READ, ready);
+    a->state = ACCEPT_NEW;
+    f->result = rc;
+    accept_pass_turn(l);
+    listener_release(l);
+    return WEFT_READY;
+}
+
+/* One accepted descriptor becomes a stream. */
+static int accept_make(weft_listener *l, int fd, weft_stream **out)
+{
+    struct weft_stream *s = wf_stream_new(fd, true);
+    int one = 1;
+
+    if (!s) {
+        wf_sys_close(fd);
+        return -ENOMEM;
+    }
+    /* Best effort: a Unix socket has no such option. */
+    if (l->nodelay)
+        (void)wf_sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    *out = s;
+    return 0;
+}
+
+static bool accept_is_shortage(int rc)
+{
+    return rc == -EMFILE || rc == -ENFILE || rc == -ENOBUFS || rc == -ENOMEM;
+}
+
+/* Errors of the connection that was about to be accepted, not of the listener. */
+static bool accept_is_transient(int rc)
+{
+    return rc == -EINTR || rc == -ECONNABORTED || rc == -EPROTO || rc == -EPERM ||
+           rc == -ENETDOWN || rc == -ENOPROTOOPT || rc == -EHOSTDOWN || rc == -ENONET ||
+           rc == -EHOSTUNREACH || rc == -ENETUNREACH;
+}
+
+static weft_poll accept_pause(struct accept *a, weft_context *cx)
+{
+    weft_listener *l = a->l;
+
+    l->backoff = l->backoff ? l->backoff * 2 : BACKOFF_FIRST;
+    if (l->backoff > BACKOFF_MAX)
+        l->backoff = BACKOFF_MAX;
+    a->state = ACCEPT_PAUSE;
+    l->pause = (struct wf_timer){0};
+    wf_timer_arm(&l->pause, wf_thread_self()->wheel, wf_clock_now() + l->backoff,
+                 wf_wakeable_retain(cx->waker_.target_));
+    return WEFT_PENDING;
+}
+
+/* Try until there is a connection, or one must wait. */
+static weft_poll accept_try(weft_future *f, weft_context *cx, bool ready)
+{
+    struct accept *a = accept_of(f);
+    weft_listener *l = a->l;
+    uintptr_t *target = (uintptr_t *)(void *)&a->target;
+    int rc;
+
+    for (;;) {
+        if (ready) {
+            rc = wf_sys_accept(l->io->fd, NULL, NULL);
+            if (rc >= 0) {
+                l->backoff = 0;
+                /* No memory: the connection is lost, and its peer sees a close. */
+                return accept_finish(f, accept_make(l, rc, a->out), true);
+            }
+            if (accept_is_shortage(rc))
+                return accept_pause(a, cx);
+            if (accept_is_transient(rc))
+                continue;
+            if (rc != -EAGAIN)
+                return accept_finish(f, rc, true);
+        }
+        if (wf_io_poll_ready(l->io, WF_IO_READ, target, cx, &rc) == WEFT_PENDING)
+            return WEFT_PENDING;
+        if (rc < 0)
+            return accept_finish(f, rc, true);
+        ready = true;
+    }
+}
+
+static weft_poll accept_begin(weft_future *f, weft_context *cx)
+{
+    struct accept *a = accept_of(f);
+    bool ready;
+    int rc = wf_io_begin(a->l->io, WF_IO_READ, &ready);
+
+    if (rc < 0)
+        return accept_finish(f, rc, true);
+    a->state = ACCEPT_BEGUN;
+    a->target = NULL;
+    return accept_try(f, cx, ready);
+}
+
+static weft_poll accept_poll(weft_future *f, weft_context *cx)
+{
+    struct accept *a = accept_of(f);
+    int rc;
+
+    switch (a->state) {
+    case ACCEPT_NEW:
+        if (!wf_coop_proceed(cx))
+            return WEFT_PENDING;
+        /* relaxed: the caller's handle keeps the listener */
+        wf_add_u32(&a->l->refs, 1, WF_RELAXED);
+        return accept_line_up(a, cx->waker_.target_) ? accept_begin(f, cx) : WEFT_PENDING;
+    case ACCEPT_IN_LINE:
+    case ACCEPT_TURN:
+        return accept_check_line(a, cx->waker_.target_) ? accept_begin(f, cx) : WEFT_PENDING;
+    case ACCEPT_BEGUN:
+        if (wf_io_poll_ready(a->l->io, WF_IO_READ, (uintptr_t *)(void *)&a->target, cx, &rc) ==
+            WEFT_PENDING)
+            return WEFT_PENDING;
+        return rc < 0 ? accept_finish(f, rc, true) : accept_try(f, cx, true);
+    case ACCEPT_PAUSE:
+        /* acquire not needed: the abort's own event is the timer at the latest */
+        if (wf_load_u32(&a->l->closed, WF_RELAXED)) {
+            wf_timer_cancel(&a->l->pause);
+            return accept_finish(f, -ESHUTDOWN, true);
+        }
+        if (wf_timer_repoll(&a->l->pause, cx))
+            return WEFT_PENDING;
+        a->state = ACCEPT_BEGUN;
+        a->target = NULL;
+        return accept_try(f, cx, true);
+    default:
+        wf_unreachable("accept state");
+    }
+}
+
+static void accept_drop(weft_future *f)
+{
+    struct accept *a = accept_of(f);
+    weft_listener *l = a->l;
+    weft_wakeable *target = NULL;
+    bool in_line;
+
+    if (a->state == ACCEPT_NEW)
+        return;
+    wf_lock(&l->lock);
+    in_line = a->state == ACCEPT_IN_LINE;
+    if (in_line) {
+        wf_list_remove(&a->node);
+        target = a->target;
+        a->target = NULL;
+        a->state = ACCEPT_NEW;
+    }
+    wf_unlock(&l->lock);
+    if (in_line) {
+        wf_wakeable_release(target);
+        listener_release(l);
+        return;
+    }
+    if (a->state == ACCEPT_PAUSE)
+        wf_timer_cancel(&l->pause);
+    else if (a->state == ACCEPT_BEGUN)
+        wf_io_cancel(l->io, WF_IO_READ, (uintptr_t *)(void *)&a->target);
+    accept_finish(f, -ECANCELED, true);
+}
+
+static const weft_future_type accept_type = {accept_poll, accept_drop, "accept"};
+
+weft_future weft_accept_future(weft_listener *l, weft_stream **s)
+{
+    weft_future f = {.type = &accept_type};
+
+    if (!l || !s)
+        return weft_ready_future(wf_misuse(-EINVAL, "weft_accept_future: NULL"));
+    accept_of(&f)->l = l;
+    accept_of(&f)->out = s;
+    return f;
+}
+
+int weft_accept(weft_listener *l, weft_stream **s)
+{
+    struct wf_fiber *f;
+    weft_future next;
+    int rc;
+
+    if (!l || !s)
+        return wf_misuse(-EINVAL, "weft_accept: NULL");
+    rc = wf_await_enter(&f, "weft_accept");
+    if (rc < 0)
+        return rc;
+    next = weft_accept_future(l, s);
+    return (int)wf_await_future(f, &next);
+}
+
+static int listener_set_options(int fd, int family, const weft_listen_options *o)
+{
+    int rc = wf_net_set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1, o->reuse_addr != WEFT_OFF);
+
+    if (rc == 0)
+        rc = wf_net_set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1, o->reuse_port == WEFT_ON);
+    if (rc == 0 && family == AF_INET6)
+        rc = wf_net_set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, o->v6_only == WEFT_ON, true);
+    if (rc == 0)
+        rc = wf_net_set_int(fd, SOL_SOCKET, SO_RCVBUF, o->receive_buffer, o->receive_buffer > 0);
+    if (rc == 0)
+        rc = wf_net_set_int(fd, SOL_SOCKET, SO_SNDBUF, o->send_buffer, o->send_buffer > 0);
+    return rc;
+}
+
+int weft_tcp_listen(weft_listener **out, const weft_addr *address,
+                    const weft_listen_options *options)
+{
+    static const weft_listen_options none = {0};
+    const weft_listen_options *o = options ? options : &none;
+    weft_listener *l;
+    int fd, rc;
+
+    if (!out || !address || o->backlog < 0 || o->receive_buffer < 0 || o->send_buffer < 0)
+        return wf_misuse(-EINVAL, "weft_tcp_listen: NULL, or a negative option");
+    fd = wf_sys_socket(address->u.any.sa_family, SOCK_STREAM);
+    if (fd < 0)
+        return fd;
+    rc = listener_set_options(fd, address->u.any.sa_family, o);
+    if (rc == 0)
+        rc = wf_sys_bind(fd, &address->u.any, address->size);
+    if (rc == 0)
+        rc = wf_sys_listen(fd, o->backlog ? o->backlog : BACKLOG_DEFAULT);
+    if (rc < 0)
+        goto close_fd;
+    rc = -ENOMEM;
+    l = wf_sys_calloc(1, sizeof(*l));
+    if (!l)
+        goto close_fd;
+    l->io = wf_io_new(fd, true);
+    if (!l->io)
+        goto free_l;
+    l->nodelay = o->nodelay != WEFT_OFF;
+    wf_store_u32(&l->refs, 1, WF_RELAXED);
+    wf_lock_init(&l->lock, WF_RANK_LISTENER);
+    wf_list_init(&l->line);
+    *out = l;
+    return 0;
+
+free_l:
+    wf_sys_free(l);
+close_fd:
+    wf_sys_close(fd);
+    return rc;
+}
+
+int weft_listen(weft_listener **l, const char *address, const weft_listen_options *options)
+{
+    weft_addr a;
+    int rc = wf_net_parse_url(&a, address);
+
+    if (rc < 0)
+        return wf_misuse(rc, "weft_listen: \"%s\" is not an address like tcp://127.0.0.1:8080",
+                         address ? address : "(null)");
+    return weft_tcp_listen(l, &a, options);
+}
+
+void weft_listener_abort(weft_listener *l)
+{
+    if (!l)
+        return;
+    wf_store_u32(&l->closed, 1, WF_RELAXED);
+    wf_io_abort(l->io);
+}
+
+int weft_listener_close(weft_listener *l)
+{
+    if (!l)
+        return 0;
+    wf_store_u32(&l->closed, 1, WF_RELAXED);
+    wf_io_close(l->io);
+    listener_release(l);
+    return 0;
+}
+
+int weft_listener_fd(const weft_listener *l)
+{
+    return l ? l->io->fd : wf_misuse(-EINVAL, "weft_listener_fd: l is NULL");
+}

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * park.c - a worker without work: searching, sleeping, being woken.
+ *
+ * IDEA     With several workers all sleepers wait on the hub: one event there wakes one of them. The
+ *          alarm is set to the earliest timer of any seat, so a timer that falls due on a seat whose
+ *          worker is busy is fired by an idle one. With one worker it sleeps on its own poller until
+ *          its own next timer.
+ * INVARIANTS
+ *     A1   While anybody sleeps, the alarm is no later than the earliest timer of any seat, or about
+ *          to be lowered. Who arms an earlier timer publishes it, passes a full fence and looks for
+ *          sleepers (wf_worker_alarm); who goes to sleep says so, passes a full fence and looks at all
+ *          wheels (park_set_alarm). One of the two sees the other.
+ *     P2   of idle.c: between saying that it sleeps and sleeping, a worker looks at all queues.
+ */
+#include "base/clock.h"
+#include "base/sys.h"
+#include "sched/worker.h"
+
+#define STEAL_READY_MAX   128
+#define STEAL_BACKLOG_MAX 32
+#define STEAL_ROUNDS      2
+
+void wf_worker_notify(struct wf_worker *w)
+{
+    if (wf_idle_notify(&w->rt->idle))
+        wf_hub_signal(&w->rt->hub);
+}
+
+void wf_worker_alarm(struct wf_worker *w)
+{
+    uint64_t next = wf_wheel_next(&w->seat->wheel);
+
+    w->alarmed = next;
+    /* A1: pairs with park_set_alarm */
+    wf_fence_seq_cst();
+    if (wf_idle_any_asleep(&w->rt->idle))
+        wf_hub_alarm_lower(&w->rt->hub, next);
+}
+
+unsigned wf_worker_fire_timers(struct wf_worker *w, struct wf_seat *seat, uint64_t now)
+{
+    unsigned n = wf_wheel_advance(&seat->wheel, now);
+
+    if (n)
+        wf_count_u64(&w->seat->counters.timers_fired, n);
+    return n;
+}
+
+unsigned wf_worker_harvest(struct wf_worker *w, struct wf_poller *p)
+{
+    unsigned n = wf_poller_harvest(p, p != &w->seat->poller);
+
+    if (n)
+        wf_count_u64(&w->seat->counters.io_events, n);
+    return n;
+}
+
+/* Take from one victim: half of its woken tasks, or some of its oldest new ones. */
+static struct weft_task *steal_from(struct wf_worker *w, struct wf_seat *victim)
+{
+    struct weft_task *got[STEAL_READY_MAX];
+    unsigned n = wf_deque_steal_half(&victim->ready, got, STEAL_READY_MAX);
+    bool again = false;
+
+    if (n) {
+        wf_count_u64(&w->seat->counters.steal_operations, 1);
+        wf_count_u64(&w->seat->counters.steals, n);
+        for (unsigned i = 1; i < n; i++)
+            wf_worker_push_ready(w, got[i]);
+        return got[0];
+    }
+    n = (unsigned)((wf_deque_len(&victim->backlog) + 1) / 2);
+    if (n == 0)
+        return NULL;
+    if (n > STEAL_BACKLOG_MAX)
+        n = STEAL_BACKLOG_MAX;
+    got[0] = wf_deque_steal_one(&victim->backlog, &again);
+    if (!got[0])
+        return NULL;
+    wf_count_u64(&w->seat->counters.steal_operations, 1);
+    wf_count_u64(&w->seat->counters.steals, 1);
+    while (--n) {
+        struct weft_task *t = wf_deque_steal_one(&victim->backlog, &again);
+
+        if (!t)
+            break;
+        wf_count_u64(&w->seat->counters.steals, 1);
+        if (!wf_deque_push(&w->seat->backlog, t))
+            wf_inject_push(&w->rt->inject, t);
+    }
+    return got[0];
+}
+
+struct weft_task *wf_worker_steal(struct wf_worker *w)
+{
+    struct weft_runtime *rt = w->rt;
+
+    if (!w->searching) {
+        if (!wf_idle_search_begin(&rt->idle))
+            return NULL;
+        w->searching = true;
+    }
+    for (int round = 0; round < STEAL_ROUNDS; round++) {
+        unsigned at = wf_rand_below(&w->seat->rand, rt->workers);
+
+        for (unsigned i = 0; i < rt->workers; i++, at++) {
+            struct weft_task *t;
+
+            if (at == rt->workers)
+                at = 0;
+            if (&rt->seats[at] == w->seat)
+                continue;
+            t = steal_from(w, &rt->seats[at]);
+            if (t)
+                return t;
+        }
+    }
+    return NULL;
+}
+
+/* Is there anything that this worker could do instead of sleeping? */
+static bool park_work_visible(const struct weft_runtime *rt)
+{
+    if (wf_inject_len(&rt->inject) || wf_runtime_stopped(rt))
+        return true;
+    for (unsigned i = 0; i < rt->workers; i++)
+        if (wf_deque_len(&rt->seats[i].ready) || wf_deque_len(&rt->seats[i].backlog))
+            return true;
+    return false;
+}
+
+static uint64_t park_next_timer(const struct weft_runtime *rt)
+{
+    uint64_t next = WEFT_FOREVER;
+
+    for (unsigned i = 0; i < rt->workers; i++) {
+        uint64_t at = wf_wheel_next(&rt->seats[i].wheel);
+
+        if (at < next)
+            next = at;
+    }
+    return next;
+}
+
+/* A1. The fence is the one of wf_idle_sleep_begin. */
+static void park_set_alarm(struct weft_runtime *rt)
+{
+    uint64_t next = park_next_timer(rt);
+
+    if (next != WEFT_FOREVER)
+        wf_hub_alarm_lower(&rt->hub, next);
+}
+
+static uint64_t park_timeout(uint64_t next, uint64_t until_ns)
+{
+    uint64_t at = next < until_ns ? next : until_ns, now;
+
+    if (at == WEFT_FOREVER)
+        return WF_NO_TIMEOUT;
+    now = wf_clock_now();
+    return at > now ? at - now : 0;
+}
+
+/* Awake: take what is due. Returns the number of tasks that may have become ready. */
+static unsigned park_collect(struct wf_worker *w, const struct wf_hub_wake *wake)
+{
+    struct weft_runtime *rt = w->rt;
+    unsigned woken = 0;
+    uint64_t now;
+
+    for (unsigned i = 0; i < wake->pollers; i++)
+        woken += wf_worker_harvest(w, wake->ready[i]);
+    if (wake->alarm) {
+        wf_hub_alarm_clear(&rt->hub);
+        /* A1: whoever saw the old alarm and left it so has published its timer before */
+        wf_fence_seq_cst();
+    }
+    if (park_next_timer(rt) != WEFT_FOREVER) {
+        now = wf_clock_now();
+        for (unsigned i = 0; i < rt->workers; i++)
+            if (wf_wheel_next(&rt->seats[i].wheel) <= now)
+                woken += wf_worker_fire_timers(w, &rt->seats[i], now);
+    }
+    if (wake->alarm && wf_idle_any_asleep(&rt->idle))
+        park_set_alarm(rt);
+    return woken;
+}
+
+/* Look for work a little longer before sleeping, if the last sleep was that short. */
+static bool park_spin(struct wf_worker *w)
+{
+    uint64_t window = w->rt->set.config.spin, from;
+
+    if (wf_likely(window == 0) || w->last_sleep > window)
+        return false;
+    from = wf_clock_now();
+    do {
+        if (wf_load_u32(&w->seat->poller.watched, WF_RELAXED) &&
+            wf_worker_harvest(w, &w->seat->poller))
+            return true;
+        if (park_work_visible(w->rt) || park_next_timer(w->rt) <= wf_clock_now())
+            return true;
+        wf_spin_pause();
+    } while (wf_clock_now() - from < window);
+    return false;
+}
+
+static void park_hook(weft_thread_hook *hook, struct wf_worker *w)
+{
+    if (wf_unlikely(hook != NULL))
+        hook(w->rt->set.config.hook_user);
+}
+
+static void park_sleep(struct wf_worker *w, uint64_t until_ns)
+{
+    struct weft_runtime *rt = w->rt;
+    struct wf_seat_counters *c = &w->seat->counters;
+    uint64_t next = rt->single ? wf_wheel_next(&w->seat->wheel) : WEFT_FOREVER;
+    struct wf_hub_wake wake = {0};
+    unsigned woken;
+    uint64_t from = 0;
+    bool timed = rt->set.config.spin != 0 || !rt->single;
+
+    if (timed) {
+        from = wf_clock_now();
+        wf_store_u64(&c->parked_at, from, WF_RELAXED);
+    }
+    wf_count_u64(&c->parks, 1);
+    wf_hub_sleep(&rt->hub, &w->seat->poller, park_timeout(next, until_ns), &wake, &woken);
+    if (timed) {
+        w->last_sleep = wf_clock_now() - from;
+        wf_store_u64(&c->parked_at, 0, WF_RELAXED);
+        wf_count_u64(&c->parked_ns, w->last_sleep);
+    }
+    w->searching = wf_idle_sleep_end(&rt->idle);
+    if (woken)
+        wf_count_u64(&c->io_events, woken);
+    woken += park_collect(w, &wake);
+    if (woken == 0 && wf_inject_len(&rt->inject) == 0 && !w->searching)
+        wf_count_u64(&c->wakeups_idle, 1);
+    if (woken > 1 && !rt->single)
+        wf_worker_notify(w);
+}
+
+void wf_worker_park(struct wf_worker *w, uint64_t until_ns)
+{
+    struct weft_runtime *rt = w->rt;
+
+    park_hook(rt->set.config.on_thread_park, w);
+    /* E1 of epoll.c, relaxed: its own last harvest */
+    if (wf_unlikely(wf_load_u32(&w->seat->poller.more, WF_RELAXED)) &&
+        wf_worker_harvest(w, &w->seat->poller))
+        return;
+    if (park_spin(w))
+        return;
+    wf_slab_trim();
+    wf_idle_sleep_begin(&rt->idle, w->searching);
+    w->searching = false;
+    /* Also what the park hook spawned. */
+    if (park_work_visible(rt) || w->seat->lifo) {
+        w->searching = wf_idle_sleep_end(&rt->idle);
+    } else {
+        if (!rt->single)
+            park_set_alarm(rt);
+        park_sleep(w, until_ns);
+    }
+    /* The clock has moved on: what is woken from here on is ready from now. */
+    w->thread.poll_from = wf_ticks();
+    w->looked_at = w->thread.poll_from;
+    w->until_look = (int32_t)rt->set.config.event_interval;
+    park_hook(rt->set.config.on_thread_unpark, w);
+}

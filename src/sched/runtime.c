@@ -1,0 +1,666 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * runtime.c - building a runtime, running code on it, and its end.
+ *
+ * IDEA     Open -> closing -> stopped. Closing cancels all tasks and lets them unwind on the workers;
+ *          stopped sends the workers away. Both steps are taken once, by whoever comes first.
+ * OWNS     users counts the program's handle, each thread inside, and each push from outside
+ *          that is under way. The last one frees the memory. A task that did not end within the limit of
+ *          a shutdown is abandoned: its joiners are told, its stack and the runtime's memory
+ *          stay, for something may still point into them.
+ * WHO      Any thread, but weft_runtime_free gives the handle up.
+ * ORDER    users: acq_rel, as every reference count. phase: release when set, acquire when read by
+ *          workers. wf_runtime_alive reads finished (acquire) before spawned: equal sums mean that
+ *          there was a moment without tasks.
+ */
+#include "sched/runtime.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "fiber/overflow.h"
+#include "sched/worker.h"
+#include "task/fiber_task.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <weft/time.h>
+
+/* How long a shutdown waits before it looks for tasks that were spawned in the meantime. */
+#define CLOSING_LOOK_NS 5000000u
+
+static struct wf_atomic_u32 fork_generation;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void runtime_forked(void)
+{
+    /* relaxed: the child has one thread */
+    wf_add_u32(&fork_generation, 1, WF_RELAXED);
+}
+
+static void runtime_watch_forks(void)
+{
+    (void)pthread_atfork(NULL, NULL, runtime_forked);
+}
+
+/* In a forked child the threads are gone: nothing of the runtime may be used. */
+static bool runtime_is_forked(const weft_runtime *rt)
+{
+    return wf_load_u32(&fork_generation, WF_RELAXED) != rt->fork_generation;
+}
+
+static uint32_t runtime_phase(const weft_runtime *rt)
+{
+    /* relaxed: a request; what must not be missed is repeated */
+    return wf_load_u32(&((weft_runtime *)(uintptr_t)rt)->phase, WF_RELAXED);
+}
+
+uint64_t wf_runtime_alive(const struct weft_runtime *runtime)
+{
+    weft_runtime *rt = (weft_runtime *)(uintptr_t)runtime;
+    uint64_t finished = 0, spawned;
+
+    for (unsigned i = 0; i < rt->workers; i++)
+        /* acquire: pairs with worker_finish; and finished is read before spawned */
+        finished += wf_load_u64(&rt->seats[i].counters.task.finished, WF_ACQUIRE);
+    spawned = wf_load_u64(&rt->spawned_outside, WF_ACQUIRE);
+    for (unsigned i = 0; i < rt->workers; i++)
+        spawned += wf_load_u64(&rt->seats[i].counters.task.spawned, WF_ACQUIRE);
+    return spawned - finished;
+}
+
+void wf_runtime_inject(struct weft_runtime *rt, struct weft_task *t)
+{
+    /* The task keeps the runtime until it has ended, which may be as soon as it is pushed. relaxed: it is
+     * there now. */
+    wf_add_u32(&rt->users, 1, WF_RELAXED);
+    wf_add_u64(&rt->remote_schedules, 1, WF_RELAXED);
+    wf_inject_push(&rt->inject, t);
+    if (wf_idle_notify(&rt->idle))
+        wf_hub_signal(&rt->hub);
+    wf_runtime_put(rt);
+}
+
+/* The threads of a runtime. */
+
+static void thread_block_signals(sigset_t *before)
+{
+    static const int keep[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF};
+    sigset_t all;
+
+    sigfillset(&all);
+    for (size_t i = 0; i < wf_array_count(keep); i++)
+        sigdelset(&all, keep[i]);
+    (void)pthread_sigmask(SIG_BLOCK, &all, before);
+}
+
+static void *runtime_thread(void *arg)
+{
+    struct wf_worker *w = arg;
+    weft_runtime *rt = w->rt;
+    int rc;
+
+    (void)pthread_setname_np(pthread_self(), rt->set.thread_name);
+    (void)wf_sys_timer_slack(1);
+    rc = wf_worker_enter(w, rt, w->seat);
+    wf_assert(rc == 0); /* runtime_new has tried it */
+    if (rt->set.config.on_thread_start)
+        rt->set.config.on_thread_start(rt->set.config.hook_user);
+    wf_worker_run(w, NULL, WEFT_FOREVER);
+    if (rt->set.config.on_thread_stop)
+        rt->set.config.on_thread_stop(rt->set.config.hook_user);
+    wf_worker_leave(w);
+    /* The next sleeper: each passes the word on. */
+    wf_hub_signal(&rt->hub);
+    wf_runtime_put(rt);
+    return NULL;
+}
+
+static int runtime_start_threads(weft_runtime *rt)
+{
+    sigset_t before;
+    unsigned i;
+    int rc = 0;
+
+    if (rt->set.config.flavor == WEFT_CURRENT_THREAD)
+        return 0;
+    /* Signals are for the program's own threads: ours start with them blocked. */
+    thread_block_signals(&before);
+    for (i = 0; i < rt->workers && rc == 0; i++) {
+        wf_add_u32(&rt->users, 1, WF_RELAXED);
+        rc = -pthread_create(&rt->worker[i].handle, NULL, runtime_thread, &rt->worker[i]);
+        if (rc < 0) {
+            wf_sub_u32(&rt->users, 1, WF_RELAXED);
+            break;
+        }
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc < 0) {
+        wf_log("weft_runtime_new: thread %u of %u cannot be created (%s); see ulimit -u", i + 1,
+               rt->workers, weft_strerror(rc));
+        wf_store_u32(&rt->phase, WF_PHASE_STOPPED, WF_RELEASE);
+        wf_hub_signal(&rt->hub);
+        while (i-- > 0)
+            (void)pthread_join(rt->worker[i].handle, NULL);
+    }
+    return rc;
+}
+
+/* Tell the overflow handler what runs on this thread. In a signal handler. */
+static bool runtime_describe_fault(const void *addr, struct wf_overflow_report *out)
+{
+    struct wf_thread *th = wf_thread_self();
+    struct weft_task *t;
+
+    if (!th || !th->fiber || !wf_stack_in_guard(th->fiber->stack, addr))
+        return false;
+    t = &th->fiber->task->task;
+    *out = (struct wf_overflow_report){.task_name = wf_task_name(t),
+                                       .site = t->site,
+                                       .task_id = t->id,
+                                       .stack_size = th->fiber->stack->size};
+    return true;
+}
+
+static void *runtime_alloc(size_t size)
+{
+    size_t round = (size + WF_CACHE_LINE - 1) & ~(size_t)(WF_CACHE_LINE - 1);
+    void *p = wf_sys_aligned_alloc(WF_CACHE_LINE, round);
+
+    if (p)
+        memset(p, 0, round);
+    return p;
+}
+
+static void runtime_free_memory(weft_runtime *rt)
+{
+    for (unsigned i = 0; i < rt->workers; i++)
+        wf_seat_release(&rt->seats[i]);
+    wf_hub_close(&rt->hub);
+    if (rt->set.signal_reports)
+        wf_overflow_uninstall();
+    wf_sys_free(rt->seats);
+    wf_sys_free(rt->worker);
+    wf_sys_free(rt);
+}
+
+/* Open what the seats need. On failure the earlier ones are released. */
+static int runtime_open_seats(weft_runtime *rt)
+{
+    unsigned i;
+    int rc = wf_hub_open(&rt->hub, rt->single);
+
+    if (rc < 0)
+        return rc;
+    for (i = 0; i < rt->workers && rc == 0; i++) {
+        rc = wf_seat_init(&rt->seats[i], rt, i, !rt->single, rt->set.config.rng_seed);
+        rt->worker[i].rt = rt;
+        rt->worker[i].seat = &rt->seats[i];
+    }
+    if (rc < 0) {
+        for (i--; i-- > 0;)
+            wf_seat_release(&rt->seats[i]);
+        wf_hub_close(&rt->hub);
+    }
+    return rc;
+}
+
+static void runtime_init(weft_runtime *rt)
+{
+    const weft_config *c = &rt->set.config;
+
+    wf_ticks_calibrate();
+    (void)pthread_once(&fork_once, runtime_watch_forks);
+    (void)wf_sys_membarrier_register();
+    rt->sched = (struct wf_scheduler){.ops = &wf_worker_ops,
+                                      .stack_size = c->stack_size,
+                                      .on_spawn = c->on_task_spawn,
+                                      .on_end = c->on_task_end,
+                                      .hook_user = c->hook_user};
+    rt->fork_generation = wf_load_u32(&fork_generation, WF_RELAXED);
+    rt->started_at = wf_clock_now();
+    rt->workers = c->worker_threads;
+    rt->single = rt->workers == 1;
+    rt->tick_half_ms = wf_ns_to_ticks(500000);
+    rt->tick_20us = wf_ns_to_ticks(20000);
+    wf_idle_init(&rt->idle, rt->workers);
+    wf_inject_init(&rt->inject);
+    wf_lock_init(&rt->lock, WF_RANK_RUNTIME);
+    wf_store_u32(&rt->users, 1, WF_RELAXED);
+}
+
+static int runtime_new(weft_runtime **out, const weft_config *config, size_t size, bool from_run)
+{
+    weft_runtime *rt = runtime_alloc(sizeof(*rt));
+    int rc;
+
+    if (!rt)
+        return -ENOMEM;
+    rc = wf_config_resolve(&rt->set, config, size, from_run);
+    if (rc < 0)
+        goto free_rt;
+    runtime_init(rt);
+    rt->seats = runtime_alloc(rt->workers * sizeof(*rt->seats));
+    rt->worker = runtime_alloc(rt->workers * sizeof(*rt->worker));
+    rc = -ENOMEM;
+    if (!rt->seats || !rt->worker)
+        goto free_arrays;
+    if (rt->set.signal_reports) {
+        rc = wf_overflow_install();
+        if (rc < 0)
+            goto free_arrays;
+        wf_overflow_set_describe(runtime_describe_fault);
+    }
+    rc = runtime_open_seats(rt);
+    if (rc < 0) {
+        wf_log("weft_runtime_new: the driver cannot be opened (%s); see ulimit -n",
+               weft_strerror(rc));
+        goto uninstall;
+    }
+    rc = runtime_start_threads(rt);
+    if (rc < 0) {
+        runtime_free_memory(rt);
+        return rc;
+    }
+    *out = rt;
+    return 0;
+
+uninstall:
+    if (rt->set.signal_reports)
+        wf_overflow_uninstall();
+free_arrays:
+    wf_sys_free(rt->seats);
+    wf_sys_free(rt->worker);
+free_rt:
+    wf_sys_free(rt);
+    return rc;
+}
+
+int weft_runtime_new_sized(weft_runtime **rt, const weft_config *config, size_t config_size)
+{
+    if (!rt)
+        return wf_misuse(-EINVAL, "weft_runtime_new: rt is NULL");
+    return runtime_new(rt, config, config_size, false);
+}
+
+int(weft_runtime_new)(weft_runtime **rt, const weft_config *config)
+{
+    return weft_runtime_new_sized(rt, config, sizeof(*config));
+}
+
+/* Current-thread: one thread at a time drives. The word's lowest bit says so, the rest counts changes. */
+
+static bool runtime_drive_begin(weft_runtime *rt)
+{
+    uint32_t old = wf_load_u32(&rt->driver, WF_RELAXED);
+
+    /* acquire: pairs with runtime_drive_end of the one before */
+    return !(old & 1) && wf_cas_u32(&rt->driver, &old, old | 1, WF_ACQUIRE, WF_RELAXED);
+}
+
+static void runtime_drive_end(weft_runtime *rt)
+{
+    /* release: the seat's state, for who drives next */
+    wf_add_u32(&rt->driver, 1, WF_RELEASE);
+    wf_sys_futex_wake(&rt->driver, INT32_MAX);
+}
+
+/* Drive until root (may be NULL) has ended or until_ns. The caller has begun. */
+static int runtime_drive(weft_runtime *rt, const struct weft_task *root, uint64_t until_ns)
+{
+    sigset_t pipe, before;
+    int rc;
+
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    (void)pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    rc = wf_worker_enter(&rt->worker[0], rt, &rt->seats[0]);
+    if (rc == 0) {
+        wf_worker_run(&rt->worker[0], root, until_ns);
+        wf_worker_leave(&rt->worker[0]);
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc;
+}
+
+/* A thread that waits for its root task while another one drives. */
+struct block_waiter {
+    weft_wakeable wakeable;
+    weft_runtime *rt;
+    struct wf_atomic_u32 refs;
+};
+
+static void block_waiter_retain(weft_wakeable *w)
+{
+    wf_add_u32(&wf_container_of(w, struct block_waiter, wakeable)->refs, 1, WF_RELAXED);
+}
+
+static void block_waiter_wake(weft_wakeable *w)
+{
+    (void)w; /* the release that follows tells */
+}
+
+static void block_waiter_release(weft_wakeable *w)
+{
+    struct block_waiter *b = wf_container_of(w, struct block_waiter, wakeable);
+    weft_runtime *rt = b->rt;
+
+    /* acq_rel: after this b may be gone */
+    wf_sub_u32(&b->refs, 1, WF_ACQ_REL);
+    wf_add_u32(&rt->driver, 2, WF_RELEASE);
+    wf_sys_futex_wake(&rt->driver, INT32_MAX);
+}
+
+static const weft_wakeable_type block_waiter_type = {block_waiter_retain, block_waiter_wake,
+                                                     block_waiter_release};
+
+static int runtime_block_current(weft_runtime *rt, weft_task *root)
+{
+    struct block_waiter b = {.wakeable = {&block_waiter_type}, .rt = rt};
+    weft_future ended = weft_join_future(root);
+    weft_context cx = {{&b.wakeable}};
+    bool waiting = weft_future_poll(&ended, &cx) == WEFT_PENDING;
+    int rc = 0;
+
+    while (waiting && rc == 0) {
+        /* acquire: pairs with block_waiter_release and runtime_drive_end */
+        uint32_t seen = wf_load_u32(&rt->driver, WF_ACQUIRE);
+
+        if (wf_load_u32(&b.refs, WF_ACQUIRE) == 0)
+            break;
+        if (runtime_drive_begin(rt)) {
+            rc = runtime_drive(rt, root, WEFT_FOREVER);
+            runtime_drive_end(rt);
+            if (wf_runtime_stopped(rt) && wf_load_u32(&b.refs, WF_ACQUIRE) != 0)
+                rc = -ESHUTDOWN;
+        } else if (seen & 1) {
+            wf_sys_futex_wait(&rt->driver, seen, WF_NO_TIMEOUT);
+        }
+    }
+    weft_future_drop(&ended);
+    return rc;
+}
+
+static int runtime_check_outside(const weft_runtime *rt, const char *call)
+{
+    if (!rt)
+        return wf_misuse(-EINVAL, "%s: rt is NULL", call);
+    if (runtime_is_forked(rt))
+        return wf_misuse(-EPERM, "%s: the runtime belongs to the parent process", call);
+    return 0;
+}
+
+int weft_block_on(weft_runtime *rt, weft_fn *fn, void *arg, int *result)
+{
+    weft_task_options o = {.name = "root"};
+    struct wf_thread *th = wf_thread_self();
+    weft_task *root;
+    int rc = runtime_check_outside(rt, "weft_block_on");
+
+    if (rc < 0)
+        return rc;
+    if (!fn)
+        return wf_misuse(-EINVAL, "weft_block_on: fn is NULL");
+    if (th)
+        return wf_misuse(-EDEADLK, "weft_block_on: called inside a task");
+    if (runtime_phase(rt) != WF_PHASE_OPEN)
+        return -ESHUTDOWN;
+    rc = wf_spawn_fiber_on(&rt->sched, &root, &o, fn, arg);
+    if (rc < 0)
+        return rc;
+    if (rt->set.config.flavor == WEFT_CURRENT_THREAD)
+        rc = runtime_block_current(rt, root);
+    if (rc == 0)
+        return weft_join_blocking(root, result);
+    weft_cancel(root);
+    weft_detach(root);
+    return rc;
+}
+
+int weft_spawn_on(weft_runtime *rt, weft_task **t, const weft_task_options *options, weft_fn *fn,
+                  void *arg)
+{
+    int rc = runtime_check_outside(rt, "weft_spawn_on");
+
+    if (rc < 0)
+        return rc;
+    if (!fn)
+        return wf_misuse(-EINVAL, "weft_spawn_on: fn is NULL");
+    if (runtime_phase(rt) == WF_PHASE_STOPPED)
+        return -ESHUTDOWN;
+    return wf_spawn_fiber_on(&rt->sched, t, options, fn, arg);
+}
+
+int weft_spawn_async_on(weft_runtime *rt, weft_task **t, const weft_task_options *options,
+                        const weft_async_type *type, const void *state)
+{
+    int rc = runtime_check_outside(rt, "weft_spawn_async_on");
+
+    if (rc < 0)
+        return rc;
+    if (runtime_phase(rt) == WF_PHASE_STOPPED)
+        return -ESHUTDOWN;
+    return wf_spawn_async_on(&rt->sched, t, options, type, state);
+}
+
+/* The end. */
+
+static void runtime_close(weft_runtime *rt)
+{
+    uint32_t open = WF_PHASE_OPEN;
+
+    /* acq_rel: once */
+    if (wf_cas_u32(&rt->phase, &open, WF_PHASE_CLOSING, WF_ACQ_REL, WF_RELAXED))
+        wf_store_u32(&rt->sched.closing, 1, WF_SEQ_CST);
+    wf_runtime_cancel_all(rt);
+}
+
+/* Wait for the tasks to end. True: all have. */
+static bool runtime_wait_tasks(weft_runtime *rt, uint64_t until_ns)
+{
+    for (;;) {
+        /* acquire: pairs with worker_finish */
+        uint32_t ended = wf_load_u32(&rt->ended, WF_ACQUIRE);
+        uint64_t now;
+
+        if (wf_runtime_alive(rt) == 0)
+            return true;
+        now = wf_clock_now();
+        if (now >= until_ns)
+            return false;
+        if (rt->set.config.flavor == WEFT_CURRENT_THREAD && runtime_drive_begin(rt)) {
+            uint64_t look = now + CLOSING_LOOK_NS;
+
+            (void)runtime_drive(rt, NULL, look < until_ns ? look : until_ns);
+            runtime_drive_end(rt);
+        } else {
+            uint64_t left = until_ns - now;
+
+            wf_sys_futex_wait(&rt->ended, ended, left < CLOSING_LOOK_NS ? left : CLOSING_LOOK_NS);
+        }
+        wf_runtime_cancel_all(rt);
+    }
+}
+
+/* Wait for the threads to leave, then join them; detach them when they do not. True: none is left. */
+static bool runtime_join_threads(weft_runtime *rt, uint64_t until_ns)
+{
+    bool all = true;
+
+    wf_lock(&rt->lock);
+    if (!rt->joined && rt->set.config.flavor != WEFT_CURRENT_THREAD) {
+        struct timespec at = {.tv_sec = (time_t)(until_ns / 1000000000u),
+                              .tv_nsec = (long)(until_ns % 1000000000u)};
+
+        for (unsigned i = 0; i < rt->workers; i++) {
+            pthread_t handle = rt->worker[i].handle;
+
+            if (until_ns == WEFT_FOREVER) {
+                (void)pthread_join(handle, NULL);
+            } else if (pthread_clockjoin_np(handle, NULL, CLOCK_MONOTONIC, &at) != 0) {
+                (void)pthread_detach(handle);
+                all = false;
+            }
+        }
+    }
+    rt->joined = true;
+    wf_unlock(&rt->lock);
+    return all;
+}
+
+static void runtime_report_alive(weft_runtime *rt)
+{
+    weft_task **tasks;
+    ssize_t n = wf_runtime_tasks(rt, &tasks);
+
+    for (ssize_t i = 0; i < n; i++) {
+        weft_task_info info;
+
+        wf_task_fill_info(tasks[i], &info);
+        if (i < 10)
+            wf_log("shutdown: task %llu \"%s\" (spawned at %s) is still %s",
+                   (unsigned long long)info.id, info.name, info.site ? info.site : "?",
+                   info.state == WEFT_TASK_RUNNING ? "running" : "waiting");
+        else if (i == 10)
+            wf_log("shutdown: and %zd more", n - i);
+        wf_task_release(tasks[i]);
+    }
+    if (n >= 0)
+        wf_sys_free(tasks);
+}
+
+int weft_runtime_shutdown(weft_runtime *rt, weft_duration limit)
+{
+    struct wf_thread *th = wf_thread_self();
+    uint64_t until_ns, threads_until;
+    int rc = runtime_check_outside(rt, "weft_runtime_shutdown");
+
+    if (rc < 0)
+        return rc;
+    until_ns = weft_instant_add(wf_clock_now(), limit);
+    runtime_close(rt);
+    if (th && th->sched == &rt->sched)
+        return 0;
+    if (!runtime_wait_tasks(rt, until_ns)) {
+        runtime_report_alive(rt);
+        rc = -ETIMEDOUT;
+    }
+    /* release: what the tasks did is over; pairs with wf_runtime_stopped */
+    wf_store_u32(&rt->phase, WF_PHASE_STOPPED, WF_RELEASE);
+    wf_hub_signal(&rt->hub);
+    wf_add_u32(&rt->driver, 2, WF_RELEASE);
+    wf_sys_futex_wake(&rt->driver, INT32_MAX);
+    /* Idle threads leave at once: they are always waited for; only a stuck one is left behind. */
+    threads_until = rc == 0 ? WEFT_FOREVER : weft_instant_add(wf_clock_now(), WEFT_MS(100));
+    if (!runtime_join_threads(rt, threads_until))
+        rc = -ETIMEDOUT;
+    return rc;
+}
+
+/* A task that nobody will poll again: tell its joiners. Its stack stays as it is. */
+static void runtime_abandon(struct weft_task *t)
+{
+    if (t->flags & WF_TASK_F_YIELDED)
+        t->flags &= ~WF_TASK_F_YIELDED;
+    else
+        (void)wf_task_state_start(t);
+    t->result = -ECANCELED;
+    wf_task_end(t);
+}
+
+static void runtime_abandon_queued(weft_runtime *rt)
+{
+    struct weft_task *t;
+
+    while (wf_inject_take(&rt->inject, &t, 1))
+        runtime_abandon(t);
+    for (unsigned i = 0; i < rt->workers; i++) {
+        struct wf_seat *s = &rt->seats[i];
+
+        if (s->lifo)
+            runtime_abandon(s->lifo);
+        s->lifo = NULL;
+        while ((t = wf_deque_take_oldest(&s->ready)) || (t = wf_deque_take_newest(&s->backlog)))
+            runtime_abandon(t);
+    }
+}
+
+/* The last user is gone. True: nothing of the runtime is in use any more. */
+static bool runtime_abandon_all(weft_runtime *rt)
+{
+    weft_task **tasks;
+    ssize_t n;
+
+    if (wf_runtime_alive(rt) == 0)
+        return true;
+    runtime_abandon_queued(rt);
+    n = wf_runtime_tasks(rt, &tasks);
+    for (ssize_t i = 0; i < n; i++) {
+        if (wf_task_notify(tasks[i]))
+            runtime_abandon(tasks[i]);
+        wf_task_release(tasks[i]);
+    }
+    if (n >= 0)
+        wf_sys_free(tasks);
+    return false;
+}
+
+void wf_runtime_put(struct weft_runtime *rt)
+{
+    /* acq_rel: the last one sees what all others did */
+    if (wf_sub_u32(&rt->users, 1, WF_ACQ_REL) != 1)
+        return;
+    if (runtime_abandon_all(rt))
+        runtime_free_memory(rt);
+}
+
+void weft_runtime_free(weft_runtime *rt)
+{
+    struct wf_thread *th = wf_thread_self();
+
+    if (!rt || runtime_is_forked(rt))
+        return;
+    if (runtime_phase(rt) != WF_PHASE_STOPPED)
+        (void)weft_runtime_shutdown(rt, WEFT_FOREVER);
+    if (th && th->sched == &rt->sched) {
+        /* From inside: the tasks end by themselves; the last one to leave sends the workers away. */
+        wf_log("weft_runtime_free: called from a task of the runtime itself; shutting down behind it");
+        return;
+    }
+    wf_runtime_put(rt);
+}
+
+int weft_run(weft_fn *fn, void *arg)
+{
+    weft_runtime *rt;
+    int result = 0, rc = runtime_new(&rt, NULL, 0, true);
+
+    if (rc < 0) {
+        wf_log("weft_run: no runtime: %s", weft_strerror(rc));
+        return 1;
+    }
+    rc = weft_block_on(rt, fn, arg, &result);
+    weft_runtime_free(rt);
+    if (rc == 0)
+        rc = result;
+    if (rc < 0) {
+        wf_log("%s", weft_strerror(rc));
+        return 1;
+    }
+    return rc > 125 ? 125 : rc;
+}
+
+weft_runtime *weft_runtime_current(void)
+{
+    struct wf_thread *th = wf_thread_self();
+
+    return th && th->task ? wf_runtime_of(th->sched) : NULL;
+}
+
+weft_flavor weft_runtime_flavor(const weft_runtime *rt)
+{
+    return rt ? rt->set.config.flavor : WEFT_MULTI_THREAD;
+}

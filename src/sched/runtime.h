@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * runtime.h - a runtime from inside: seats, workers, what they share.
+ */
+#ifndef WF_SCHED_RUNTIME_H
+#define WF_SCHED_RUNTIME_H
+
+#include "sched/idle.h"
+#include "sched/inject.h"
+#include "sched/seat.h"
+#include "task/task.h"
+
+#include <pthread.h>
+#include <weft/runtime.h>
+
+struct wf_worker;
+
+/* A weft_config after defaults and environment: every field has its final value. */
+struct wf_settings {
+    weft_config config;
+    bool lifo;
+    bool signal_reports;
+    char thread_name[16];
+};
+
+/* 0, or -EINVAL, -ENOTSUP with a message that names the field. */
+int wf_config_resolve(struct wf_settings *out, const weft_config *config, size_t size,
+                      bool from_weft_run);
+
+enum wf_phase {
+    WF_PHASE_OPEN,
+    WF_PHASE_CLOSING, /* tasks are cancelled; workers go on until none is left */
+    WF_PHASE_STOPPED  /* workers leave */
+};
+
+struct weft_runtime {
+    struct wf_scheduler sched; /* first: tasks point at it */
+
+    /* set once */
+    struct wf_settings set;
+    unsigned workers;
+    bool single; /* one seat: nobody steals, its worker sleeps on its own poller */
+    uint64_t tick_half_ms, tick_20us; /* lengths in ticks */
+    struct wf_seat *seats;
+    struct wf_worker *worker;
+    struct wf_hub hub;
+    uint32_t fork_generation;
+    uint64_t started_at; /* clock */
+
+    /* shared by all workers */
+    struct wf_idle idle WF_ALIGNED(WF_CACHE_LINE);
+    struct wf_inject inject WF_ALIGNED(WF_CACHE_LINE);
+    struct wf_atomic_u64 remote_schedules;
+    struct wf_atomic_u64 spawned_outside; /* from plain threads and other runtimes */
+
+    /* life cycle; see runtime.c */
+    struct wf_atomic_u32 phase; /* enum wf_phase; also a futex */
+    struct wf_atomic_u32 users; /* the handle, the threads inside, calls from outside */
+    struct wf_atomic_u32 ended; /* futex: moves when a task ends while closing */
+    struct wf_lock lock;        /* WF_RANK_RUNTIME: starts and joins of threads */
+    bool joined;                /* under lock: no thread of ours is left to join */
+    struct wf_atomic_u32 driver; /* current-thread: 1 while a thread drives, futex */
+};
+
+WF_INLINE struct weft_runtime *wf_runtime_of(struct wf_scheduler *s)
+{
+    return wf_container_of(s, struct weft_runtime, sched);
+}
+
+WF_INLINE bool wf_runtime_stopped(const struct weft_runtime *rt)
+{
+    /* acquire: pairs with the store in runtime_stop */
+    return wf_load_u32(&((struct weft_runtime *)(uintptr_t)rt)->phase, WF_ACQUIRE) ==
+           WF_PHASE_STOPPED;
+}
+
+/* Push from outside and see that somebody looks. */
+void wf_runtime_inject(struct weft_runtime *rt, struct weft_task *t);
+
+/* Tasks that have not ended. */
+uint64_t wf_runtime_alive(const struct weft_runtime *rt);
+
+/* Every live task, each with a reference, in an array that the caller frees after releasing them. Returns the
+ * number or -ENOMEM. */
+ssize_t wf_runtime_tasks(struct weft_runtime *rt, struct weft_task ***out);
+
+/* Cancel what is alive and not yet cancelled. */
+void wf_runtime_cancel_all(struct weft_runtime *rt);
+
+/* One user less; the last one frees the memory. */
+void wf_runtime_put(struct weft_runtime *rt);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/* seat.c - making, releasing and taking seats. */
+#include "sched/seat.h"
+
+#include "base/clock.h"
+#include "base/sys.h"
+#include "sched/runtime.h"
+
+int wf_seat_init(struct wf_seat *s, struct weft_runtime *rt, unsigned index, bool shared,
+                 uint64_t seed)
+{
+    int rc;
+
+    s->rt = rt;
+    s->index = index;
+    rc = wf_deque_init(&s->ready, shared);
+    if (rc < 0)
+        return rc;
+    rc = wf_deque_init(&s->backlog, shared);
+    if (rc < 0)
+        goto release_ready;
+    rc = wf_poller_open(&s->poller, &rt->hub);
+    if (rc < 0)
+        goto release_backlog;
+    wf_rand_init(&s->rand, seed + index);
+    wf_slab_cache_init(&s->slab);
+    wf_stack_cache_init(&s->stacks);
+    wf_wheel_init(&s->wheel, wf_clock_now());
+    return 0;
+
+release_backlog:
+    wf_deque_release(&s->backlog);
+release_ready:
+    wf_deque_release(&s->ready);
+    return rc;
+}
+
+void wf_seat_release(struct wf_seat *s)
+{
+    wf_assert(!s->lifo);
+    wf_wheel_release(&s->wheel);
+    wf_stack_cache_release(&s->stacks);
+    wf_slab_cache_release(&s->slab);
+    wf_poller_close(&s->poller);
+    wf_deque_release(&s->backlog);
+    wf_deque_release(&s->ready);
+}
+
+bool wf_seat_take(struct wf_seat *s)
+{
+    uint32_t none = 0;
+
+    /* acq_rel: one taker at a time, each sees what the one before did */
+    if (!wf_cas_u32(&s->taken, &none, 1, WF_ACQ_REL, WF_RELAXED))
+        return false;
+    /* The holder's store of inside and its load of taken are ordered by this, whichever way. Without
+     * membarrier nothing is taken: the guard only holds with it. */
+    if (wf_sys_membarrier() < 0)
+        goto refuse;
+    /* acquire: pairs with wf_seat_leave */
+    if (wf_load_u32(&s->inside, WF_ACQUIRE) == 0)
+        return true;
+refuse:
+    /* release: pairs with the exchange above in the next taker */
+    wf_store_u32(&s->taken, 0, WF_RELEASE);
+    return false;
+}
+
+void wf_seat_give_back(struct wf_seat *s)
+{
+    /* Full, for the holder's relaxed load of taken: it must see what was done before it goes inside. */
+    wf_fence_seq_cst();
+    /* release: pairs with wf_seat_take and wf_seat_wait */
+    wf_store_u32(&s->taken, 0, WF_RELEASE);
+}
+
+unsigned wf_seat_rescue_lifo(struct wf_seat *s)
+{
+    struct weft_task *t;
+
+    if (!wf_seat_take(s))
+        return 0;
+    t = s->lifo;
+    s->lifo = NULL;
+    wf_seat_give_back(s);
+    if (!t)
+        return 0;
+    wf_runtime_inject(s->rt, t);
+    return 1;
+}

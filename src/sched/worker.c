@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker.c - the loop: which task next, and what besides.
+ *
+ * IDEA     A worker takes, in this order: the task woken last (LIFO slot, three times in a row at
+ *          most), the oldest woken task, the newest task never polled. The backlog of tasks never
+ *          polled gets every fourth slot while woken tasks exist, and its oldest every 64th take:
+ *          the newest first keeps a tree of spawns narrow, so that few stacks are in use. Then the injection
+ *          queue, then others' queues, then sleep (park.c).
+ * INVARIANTS
+ *     W1   A look at driver, timers and injection queue happens at the latest after event_interval polls
+ *          or half a millisecond, and after a round of the ready queue if the last one is 20 us past:
+ *          events are queued behind what was ready before them, so service is in the order of readiness.
+ *     W2   Between polls, and in every call from a task into the scheduler, the worker is inside its seat's
+ *          guard; during the user's code it is not. A worker whose seat was taken queues what it has
+ *          on the injection queue instead, and waits for its seat when its poll ends.
+ *     W3   A task that was yielded keeps RUNNING in its state word: who polls it next skips the start
+ *          transition. Nobody else can start it, for only the queue holds it.
+ * ORDER    The deques, the injection queue and the state word carry tasks between threads; see there.
+ * TESTS    tests/api/, tests/stress/
+ */
+#include "sched/worker.h"
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "fiber/overflow.h"
+#include "sched/account.h"
+
+#include <weft/time.h>
+
+#define LIFO_RUNS_MAX   3
+#define BACKLOG_TURN    4  /* every so many takes is the backlog's */
+#define BACKLOG_OLDEST  64 /* every so many takes from the backlog is its oldest */
+#define INJECT_MIN      2
+#define INJECT_MAX      127
+#define INJECT_BATCH    128
+#define INJECT_TARGET   200000 /* ns between looks at the injection queue: Tokio's figure */
+
+/* A taken seat is given back soon: by a rescue within microseconds. */
+static void worker_wait_seat(struct wf_seat *s)
+{
+    while (!wf_seat_enter(s)) {
+        wf_seat_leave(s);
+        wf_spin_pause();
+    }
+}
+
+void wf_worker_push_ready(struct wf_worker *w, struct weft_task *t)
+{
+    if (wf_likely(wf_deque_push(&w->seat->ready, t)))
+        return;
+    wf_count_u64(&w->seat->counters.overflows, 1);
+    wf_inject_push(&w->rt->inject, t);
+}
+
+/* Into the guard from inside a task. False: the seat was taken, and the task is queued elsewhere. */
+static bool worker_guard_enter(struct wf_worker *w, struct weft_task *t)
+{
+    if (wf_likely(wf_seat_enter(w->seat)))
+        return true;
+    wf_seat_leave(w->seat);
+    wf_runtime_inject(w->rt, t);
+    return false;
+}
+
+/* The holder's calls from inside a task: a wake. */
+static void worker_woken_here(struct wf_worker *w, struct weft_task *t)
+{
+    struct wf_seat *s = w->seat;
+    bool more = true;
+
+    if (!w->thread.task) {
+        /* The driver or a timer: the worker is inside the guard already, keeps the order of
+         * readiness, and notifies once for all that it has woken. */
+        wf_worker_push_ready(w, t);
+        return;
+    }
+    if (wf_unlikely(!worker_guard_enter(w, t)))
+        return;
+    if (wf_likely(w->rt->set.lifo)) {
+        struct weft_task *before = s->lifo;
+
+        s->lifo = t;
+        t = before;
+        more = before != NULL;
+    }
+    if (t)
+        wf_worker_push_ready(w, t);
+    wf_seat_leave(s);
+    /* One task ready here is one that this worker reaches itself: nobody is woken for it. */
+    if (more && !w->rt->single)
+        wf_worker_notify(w);
+}
+
+static void worker_woken(struct wf_scheduler *sched, struct weft_task *t)
+{
+    struct wf_thread *th = wf_thread_self();
+
+    /* relaxed: who notified the task is alone with it */
+    wf_count_u64(&t->wakes, 1);
+    wf_store_u64(&t->ready_at, wf_thread_stamp(th), WF_RELAXED);
+    if (wf_likely(th && th->sched == sched))
+        worker_woken_here(wf_worker_of(th), t);
+    else
+        wf_runtime_inject(wf_runtime_of(sched), t);
+}
+
+static void worker_spawned(struct wf_scheduler *sched, struct weft_task *t)
+{
+    struct wf_thread *th = wf_thread_self();
+    struct wf_worker *w;
+    bool more;
+
+    if (wf_unlikely(!th || th->sched != sched)) {
+        /* relaxed: a statistic, and one half of wf_runtime_alive */
+        wf_add_u64(&wf_runtime_of(sched)->spawned_outside, 1, WF_RELAXED);
+        wf_runtime_inject(wf_runtime_of(sched), t);
+        return;
+    }
+    w = wf_worker_of(th);
+    if (wf_unlikely(th->task && !worker_guard_enter(w, t)))
+        return;
+    more = !w->rt->single && (w->seat->lifo || wf_deque_len(&w->seat->backlog) > 0 ||
+                              wf_deque_len(&w->seat->ready) > 0);
+    if (wf_unlikely(!wf_deque_push(&w->seat->backlog, t))) {
+        wf_count_u64(&w->seat->counters.overflows, 1);
+        wf_inject_push(&w->rt->inject, t);
+    }
+    if (th->task)
+        wf_seat_leave(w->seat);
+    if (more)
+        wf_worker_notify(w);
+}
+
+const struct wf_scheduler_ops wf_worker_ops = {.woken = worker_woken, .spawned = worker_spawned};
+
+/* Half of one look's share of the injection queue to ourselves: the first task, the rest queued. */
+static struct weft_task *worker_take_injected(struct wf_worker *w)
+{
+    struct weft_task *batch[INJECT_BATCH];
+    uint64_t len = wf_inject_len(&w->rt->inject);
+    uint64_t want = len / w->rt->workers + 1;
+    unsigned n;
+
+    if (len == 0)
+        return NULL;
+    n = wf_inject_take(&w->rt->inject, batch, want > INJECT_BATCH ? INJECT_BATCH : (unsigned)want);
+    if (n == 0)
+        return NULL;
+    wf_count_u64(&w->seat->counters.injected, n);
+    for (unsigned i = 1; i < n; i++)
+        wf_worker_push_ready(w, batch[i]);
+    return batch[0];
+}
+
+/* How many polls until the injection queue is looked at although there is local work. */
+static uint32_t worker_inject_interval(const struct wf_worker *w)
+{
+    uint64_t mean = wf_ticks_to_ns(w->poll_mean) + 1, polls = INJECT_TARGET / mean;
+
+    if (w->rt->set.config.global_queue_interval)
+        return w->rt->set.config.global_queue_interval;
+    return polls < INJECT_MIN ? INJECT_MIN : polls > INJECT_MAX ? INJECT_MAX : (uint32_t)polls;
+}
+
+/* Another seat, chosen at random: if its due timers were left lying its worker is stuck. */
+static void worker_look_elsewhere(struct wf_worker *w, uint64_t now)
+{
+    unsigned i = wf_rand_below(&w->seat->rand, w->rt->workers);
+    struct wf_seat *other = &w->rt->seats[i];
+
+    if (other != w->seat && wf_wheel_next(&other->wheel) + WEFT_MS(1) < now &&
+        wf_wheel_next(&other->wheel) != WEFT_FOREVER)
+        wf_worker_fire_timers(w, other, now);
+}
+
+/* W1: what is looked at besides the queues. */
+static void worker_look(struct wf_worker *w)
+{
+    struct wf_seat *s = w->seat;
+    unsigned woken = 0;
+    uint64_t now;
+
+    w->looked_at = wf_ticks();
+    w->round_end = wf_load_u64(&s->ready.tail, WF_RELAXED);
+    w->until_look = (int32_t)w->rt->set.config.event_interval;
+    if (wf_wheel_next(&s->wheel) != WEFT_FOREVER || !w->rt->single) {
+        now = wf_clock_now();
+        if (wf_wheel_next(&s->wheel) <= now)
+            woken += wf_worker_fire_timers(w, s, now);
+        if (!w->rt->single)
+            worker_look_elsewhere(w, now);
+    }
+    /* relaxed: see wf_poller_add */
+    if (wf_load_u32(&s->poller.watched, WF_RELAXED))
+        woken += wf_worker_harvest(w, &s->poller);
+    if (!w->rt->single && (woken > 1 || wf_deque_len(&s->ready) + wf_deque_len(&s->backlog) > 1))
+        wf_worker_notify(w);
+}
+
+static struct weft_task *worker_take_backlog(struct wf_worker *w)
+{
+    struct wf_seat *s = w->seat;
+    bool again;
+
+    if (wf_unlikely(w->turn % BACKLOG_OLDEST == 0)) {
+        struct weft_task *t = wf_deque_steal_one(&s->backlog, &again);
+
+        if (t)
+            return t;
+    }
+    return wf_deque_take_newest(&s->backlog);
+}
+
+/* The next task, or NULL: nothing is ready that this worker can see. */
+static struct weft_task *worker_next(struct wf_worker *w)
+{
+    struct wf_seat *s = w->seat;
+    struct weft_task *t = NULL;
+
+    if (wf_unlikely(w->until_look <= 0))
+        worker_look(w);
+    if (s->lifo) {
+        t = s->lifo;
+        s->lifo = NULL;
+        if (wf_likely(++w->lifo_runs <= LIFO_RUNS_MAX)) {
+            wf_count_u64(&s->counters.lifo_runs, 1);
+            return t;
+        }
+        wf_worker_push_ready(w, t);
+    }
+    w->lifo_runs = 0;
+    if (wf_unlikely(w->inject_wait-- == 0)) {
+        w->inject_wait = worker_inject_interval(w);
+        t = worker_take_injected(w);
+        if (t)
+            return t;
+    }
+    if (++w->turn % BACKLOG_TURN == 0 && wf_deque_len(&s->backlog)) {
+        t = worker_take_backlog(w);
+        if (t)
+            return t;
+    }
+    t = wf_deque_take_oldest(&s->ready);
+    if (t)
+        return t;
+    t = worker_take_backlog(w);
+    return t ? t : worker_take_injected(w);
+}
+
+/* After a poll that was pending or ended: is it time for a look (W1)? */
+static void worker_pace(struct wf_worker *w)
+{
+    uint64_t since;
+
+    w->until_look--;
+    if (!w->thread.exact_clock)
+        return;
+    since = w->thread.poll_from - w->looked_at;
+    if (since >= w->rt->tick_half_ms ||
+        (since >= w->rt->tick_20us &&
+         /* relaxed: a round is over when what was queued at its begin has been taken */
+         (int64_t)(wf_load_u64(&w->seat->ready.head, WF_RELAXED) - w->round_end) >= 0))
+        w->until_look = 0;
+}
+
+static bool worker_alone(const struct wf_worker *w)
+{
+    return !w->seat->lifo && wf_deque_len(&w->seat->ready) == 0 &&
+           wf_deque_len(&w->seat->backlog) == 0;
+}
+
+static void worker_finish(struct wf_worker *w, struct weft_task *t)
+{
+    struct weft_runtime *rt = w->rt;
+
+    wf_task_end(t);
+    /* release: pairs with wf_runtime_alive; all that the task was is over */
+    wf_store_u64(&w->thread.counters->finished,
+                 wf_load_u64(&w->thread.counters->finished, WF_RELAXED) + 1, WF_RELEASE);
+    if (wf_unlikely(wf_load_u32(&rt->phase, WF_RELAXED) != WF_PHASE_OPEN)) {
+        wf_add_u32(&rt->ended, 1, WF_RELEASE);
+        wf_sys_futex_wake(&rt->ended, INT32_MAX);
+    }
+}
+
+static void worker_hook(weft_task_hook *hook, const struct wf_worker *w, const struct weft_task *t)
+{
+    if (wf_unlikely(hook != NULL))
+        hook(w->rt->set.config.hook_user, t);
+}
+
+/* A1 of park.c: a timer that is earlier than the alarm, and that we have not looked at yet. */
+static void worker_check_alarm(struct wf_worker *w)
+{
+    uint64_t next = wf_wheel_next(&w->seat->wheel);
+
+    if (wf_unlikely(next < wf_hub_alarm(&w->rt->hub) && next != w->alarmed))
+        wf_worker_alarm(w);
+}
+
+/* One poll of t, or several when it yields and nothing else is ready. */
+static void worker_poll(struct wf_worker *w, struct weft_task *t)
+{
+    struct wf_thread *th = &w->thread;
+    const struct wf_task_type *type = wf_task_type_of(t);
+    struct wf_seat *s = w->seat;
+    enum wf_poll_result result;
+    bool cancelled;
+
+    wf_account_begin(w, t);
+    if (t->flags & WF_TASK_F_YIELDED) {
+        t->flags &= ~WF_TASK_F_YIELDED;
+        wf_task_state_resume(t);
+        cancelled = wf_task_is_cancelled(t);
+    } else {
+        cancelled = (wf_task_state_start(t) & WF_TASK_CANCELLED) != 0;
+    }
+    th->task = t;
+    do {
+        th->budget = WF_COOP_BUDGET;
+        worker_hook(w->rt->set.config.on_task_poll_start, w, t);
+        wf_seat_leave(s);
+        result = type->poll(t, th, cancelled);
+        worker_hook(w->rt->set.config.on_task_poll_stop, w, t);
+        if (wf_unlikely(!wf_seat_enter(s)))
+            worker_wait_seat(s);
+        wf_count_u64(&s->counters.polls, 1);
+        wf_account_end(w, t);
+        worker_pace(w);
+    } while (result == WF_POLL_YIELD && w->until_look > 0 && worker_alone(w));
+    th->task = NULL;
+    if (result == WF_POLL_PENDING) {
+        if (wf_task_state_park(t)) {
+            wf_store_u64(&t->ready_at, th->poll_from, WF_RELAXED);
+            wf_worker_push_ready(w, t);
+        }
+        if (!w->rt->single)
+            worker_check_alarm(w);
+    } else if (result == WF_POLL_YIELD) {
+        t->flags |= WF_TASK_F_YIELDED;
+        wf_store_u64(&t->ready_at, th->poll_from, WF_RELAXED);
+        wf_worker_push_ready(w, t);
+    } else {
+        worker_finish(w, t);
+    }
+}
+
+void wf_worker_run(struct wf_worker *w, const struct weft_task *root, uint64_t until_ns)
+{
+    while (!wf_runtime_stopped(w->rt)) {
+        struct weft_task *t;
+
+        if (root && wf_task_is_complete(root))
+            break;
+        t = worker_next(w);
+        if (!t && !w->rt->single)
+            t = wf_worker_steal(w);
+        if (t) {
+            if (w->searching) {
+                w->searching = false;
+                /* P3 of idle.c */
+                if (wf_idle_search_end(&w->rt->idle))
+                    wf_worker_notify(w);
+            }
+            worker_poll(w, t);
+            continue;
+        }
+        if (until_ns != WEFT_FOREVER && wf_clock_now() >= until_ns)
+            break;
+        wf_worker_park(w, until_ns);
+    }
+    if (w->searching) {
+        w->searching = false;
+        if (wf_idle_search_end(&w->rt->idle) && !w->rt->single)
+            wf_worker_notify(w);
+    }
+}
+
+int wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_seat *seat)
+{
+    int rc = rt->set.signal_reports ? wf_overflow_thread_enter() : 0;
+
+    if (rc < 0)
+        return rc;
+    w->rt = rt;
+    w->seat = seat;
+    w->thread = (struct wf_thread){
+        .sched = &rt->sched,
+        .wheel = &seat->wheel,
+        .poller = &seat->poller,
+        .slab = &seat->slab,
+        .stacks = &seat->stacks,
+        .counters = &seat->counters.task,
+        .rand = &seat->rand,
+        .poll_from = wf_ticks(),
+        .exact_clock = true,
+        .next_id = w->thread.next_id,
+        .end_id = w->thread.end_id,
+    };
+    wf_coro_init_thread(&w->thread.native);
+    w->group_size = w->group_left = 1;
+    w->until_look = 0;
+    w->alarmed = WEFT_FOREVER;
+    w->searching = false;
+    w->inject_wait = 0;
+    wf_thread_set_self(&w->thread);
+    worker_wait_seat(seat);
+    return 0;
+}
+
+void wf_worker_leave(struct wf_worker *w)
+{
+    wf_seat_leave(w->seat);
+    wf_thread_set_self(NULL);
+    wf_coro_release_thread(&w->thread.native);
+    if (w->rt->set.signal_reports)
+        wf_overflow_thread_leave();
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker.h - the thread that holds a seat and polls tasks.
+ */
+#ifndef WF_SCHED_WORKER_H
+#define WF_SCHED_WORKER_H
+
+#include "sched/runtime.h"
+
+struct wf_worker {
+    struct wf_thread thread; /* first: what wf_thread_self returns */
+    struct weft_runtime *rt;
+    struct wf_seat *seat;
+    pthread_t handle;
+
+    /* this worker only */
+    int32_t until_look;      /* polls until the next look at driver, timers and injection queue */
+    uint32_t lifo_runs;      /* in a row */
+    uint32_t turn;           /* counts takes, to give the backlog its slots */
+    uint32_t inject_wait;    /* polls until the injection queue is due */
+    uint32_t group_left;     /* polls until the clock is read; see account.h */
+    uint32_t group_size;
+    uint64_t poll_mean;      /* ticks, a moving average */
+    uint64_t looked_at;      /* ticks */
+    uint64_t round_end;      /* tail of the ready queue when this round of it began */
+    uint64_t alarmed;        /* the earliest timer for which the alarm was looked at */
+    uint64_t last_sleep;     /* ns: how long the last sleep was, for the adaptive spin */
+    bool searching;
+    const struct weft_task *root; /* current-thread: leave when it has ended */
+};
+
+/* A thread's way in and out: sets up and tears down what the thread needs to poll tasks. */
+int wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_seat *seat);
+void wf_worker_leave(struct wf_worker *w);
+
+/* Poll tasks until the runtime has stopped, or root (may be NULL) has ended, or the clock has reached until. */
+void wf_worker_run(struct wf_worker *w, const struct weft_task *root, uint64_t until_ns);
+
+/* The scheduler's up-calls, see task.h. */
+extern const struct wf_scheduler_ops wf_worker_ops;
+
+/* park.c */
+struct weft_task *wf_worker_steal(struct wf_worker *w);
+void wf_worker_park(struct wf_worker *w, uint64_t until_ns);
+void wf_worker_notify(struct wf_worker *w);
+void wf_worker_alarm(struct wf_worker *w);
+unsigned wf_worker_fire_timers(struct wf_worker *w, struct wf_seat *seat, uint64_t now);
+unsigned wf_worker_harvest(struct wf_worker *w, struct wf_poller *p);
+
+/* Queue on the held seat; falls back to the injection queue. */
+void wf_worker_push_ready(struct wf_worker *w, struct weft_task *t);
+
+WF_INLINE struct wf_worker *wf_worker_of(struct wf_thread *th)
+{
+    return wf_container_of(th, struct wf_worker, thread);
+}
+
+#endif

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * combine.c - select, join, try-join and timeout over futures that the caller owns.
+ *
+ * Each is a future that points at its branches; the straight-line calls await that future. When a
+ * branch wakes the task all pending branches are polled again: right for a few branches, a
+ * futures set is for many.
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "task/await.h"
+#include "task/future.h"
+#include "task/sleep.h"
+#include "task/waker.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <weft/time.h>
+
+enum { COMBINE_LIST, COMBINE_COUNT, COMBINE_FLAGS };
+
+static weft_future *const *combine_list(const weft_future *f)
+{
+    return (weft_future *const *)f->words[COMBINE_LIST]; /* NOLINT(performance-no-int-to-ptr) */
+}
+
+static weft_future combine_future(const weft_future_type *type, weft_future *const list[], size_t n,
+                                  unsigned flags)
+{
+    weft_future f = {.type = type};
+
+    f.words[COMBINE_LIST] = (uintptr_t)list;
+    f.words[COMBINE_COUNT] = n;
+    f.words[COMBINE_FLAGS] = flags;
+    return f;
+}
+
+static void combine_drop(weft_future *f)
+{
+    weft_future *const *list = combine_list(f);
+
+    for (size_t i = 0; i < f->words[COMBINE_COUNT]; i++)
+        weft_future_drop(list[i]);
+}
+
+static void select_drop(weft_future *f)
+{
+    weft_future *const *list = combine_list(f);
+
+    if (!(f->words[COMBINE_FLAGS] & WEFT_SELECT_KEEP)) {
+        combine_drop(f);
+        return;
+    }
+    for (size_t i = 0; i < f->words[COMBINE_COUNT]; i++)
+        if (list[i] && wf_future_pending(list[i]))
+            wf_future_keep(list[i]);
+}
+
+static size_t select_start(const weft_future *f)
+{
+    struct wf_thread *th = wf_thread_self();
+
+    if ((f->words[COMBINE_FLAGS] & WEFT_SELECT_BIASED) || !th)
+        return 0;
+    return wf_rand_below(th->rand, (uint32_t)f->words[COMBINE_COUNT]);
+}
+
+static weft_poll select_poll(weft_future *f, weft_context *cx)
+{
+    weft_future *const *list = combine_list(f);
+    size_t n = f->words[COMBINE_COUNT], at = select_start(f);
+
+    for (size_t i = 0; i < n; i++, at++) {
+        if (at == n)
+            at = 0;
+        if (!list[at] || weft_future_poll(list[at], cx) == WEFT_PENDING)
+            continue;
+        f->result = (ssize_t)at;
+        select_drop(f);
+        return WEFT_READY;
+    }
+    return WEFT_PENDING;
+}
+
+static weft_poll join_poll(weft_future *f, weft_context *cx)
+{
+    weft_future *const *list = combine_list(f);
+    bool all = true;
+
+    for (size_t i = 0; i < f->words[COMBINE_COUNT]; i++)
+        if (list[i] && weft_future_poll(list[i], cx) == WEFT_PENDING)
+            all = false;
+    f->result = 0;
+    return all ? WEFT_READY : WEFT_PENDING;
+}
+
+static weft_poll try_join_poll(weft_future *f, weft_context *cx)
+{
+    weft_future *const *list = combine_list(f);
+    bool all = true;
+
+    for (size_t i = 0; i < f->words[COMBINE_COUNT]; i++) {
+        if (!list[i])
+            continue;
+        if (weft_future_poll(list[i], cx) == WEFT_PENDING) {
+            all = false;
+        } else if (list[i]->result < 0) {
+            f->result = list[i]->result;
+            combine_drop(f);
+            return WEFT_READY;
+        }
+    }
+    f->result = 0;
+    return all ? WEFT_READY : WEFT_PENDING;
+}
+
+static const weft_future_type combine_select = {select_poll, select_drop, "select"};
+static const weft_future_type combine_join = {join_poll, combine_drop, "join"};
+static const weft_future_type combine_try_join = {try_join_poll, combine_drop, "try_join"};
+
+weft_future weft_select_future(weft_future *const futures[], size_t n, unsigned flags)
+{
+    return combine_future(&combine_select, futures, n, flags);
+}
+
+weft_future weft_join_all_future(weft_future *const futures[], size_t n)
+{
+    return combine_future(&combine_join, futures, n, 0);
+}
+
+weft_future weft_try_join_all_future(weft_future *const futures[], size_t n)
+{
+    return combine_future(&combine_try_join, futures, n, 0);
+}
+
+/* Every entry is NULL or has a type, and at least least are there. */
+static bool combine_valid(weft_future *const futures[], size_t n, size_t least)
+{
+    size_t there = 0;
+
+    if ((!futures && n) || n > INT_MAX)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (futures[i] && !futures[i]->type)
+            return false;
+        there += futures[i] != NULL;
+    }
+    return there >= least;
+}
+
+ssize_t weft_select_n(weft_future *const futures[], size_t n, unsigned flags)
+{
+    weft_future f;
+    ssize_t rc;
+
+    if (!combine_valid(futures, n, 1))
+        return wf_misuse(-EINVAL, "weft_select: no branch, or a branch without a type");
+    f = weft_select_future(futures, n, flags);
+    rc = weft_await(&f);
+    /* Refused on entry: the branches were never reached. */
+    if (rc < 0 && rc != -EPERM && !(flags & WEFT_SELECT_KEEP))
+        combine_drop(&f);
+    return rc;
+}
+
+int weft_join_all_n(weft_future *const futures[], size_t n)
+{
+    weft_future f;
+    int rc;
+
+    if (!combine_valid(futures, n, 0))
+        return wf_misuse(-EINVAL, "weft_join_all: a future without a type");
+    f = weft_join_all_future(futures, n);
+    rc = (int)weft_await(&f);
+    if (rc < 0 && rc != -EPERM)
+        combine_drop(&f);
+    return rc;
+}
+
+ssize_t weft_try_join_all_n(weft_future *const futures[], size_t n)
+{
+    weft_future f;
+    ssize_t rc;
+
+    if (!combine_valid(futures, n, 0))
+        return wf_misuse(-EINVAL, "weft_try_join_all: a future without a type");
+    f = weft_try_join_all_future(futures, n);
+    rc = weft_await(&f);
+    if (rc < 0 && rc != -EPERM)
+        combine_drop(&f);
+    return rc;
+}
+
+/* Timeout: the timer holds the limit until it is armed; behind it the inner future. */
+struct timeout {
+    struct wf_timer timer;
+    weft_future *inner;
+};
+
+_Static_assert(sizeof(struct timeout) <= sizeof(((weft_future *)0)->words), "timeout must fit");
+
+static struct timeout *timeout_of(weft_future *f)
+{
+    return (struct timeout *)(void *)f->words;
+}
+
+static weft_poll timeout_poll(weft_future *f, weft_context *cx)
+{
+    struct timeout *t = timeout_of(f);
+    struct wf_thread *th = wf_thread_self();
+
+    if (weft_future_poll(t->inner, cx) == WEFT_READY) {
+        wf_timer_cancel(&t->timer);
+        f->result = t->inner->result;
+        return WEFT_READY;
+    }
+    if (!t->timer.wheel) {
+        if (t->timer.deadline == WEFT_FOREVER)
+            return WEFT_PENDING;
+        if (!th) {
+            f->result = -EPERM;
+            weft_future_drop(t->inner);
+            return WEFT_READY;
+        }
+        wf_timer_arm(&t->timer, th->wheel, weft_instant_add(wf_clock_now(), t->timer.deadline),
+                     wf_wakeable_retain(cx->waker_.target_));
+        return WEFT_PENDING;
+    }
+    if (wf_timer_repoll(&t->timer, cx))
+        return WEFT_PENDING;
+    weft_future_drop(t->inner);
+    f->result = -ETIMEDOUT;
+    return WEFT_READY;
+}
+
+static void timeout_drop(weft_future *f)
+{
+    struct timeout *t = timeout_of(f);
+
+    wf_timer_cancel(&t->timer);
+    weft_future_drop(t->inner);
+}
+
+static const weft_future_type combine_timeout = {timeout_poll, timeout_drop, "timeout"};
+
+weft_future weft_timeout_future(weft_duration limit, weft_future *inner)
+{
+    weft_future f = {.type = &combine_timeout};
+
+    timeout_of(&f)->timer.deadline = limit;
+    timeout_of(&f)->inner = inner;
+    return f;
+}

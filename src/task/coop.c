@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/* coop.c - giving way: yield, the budget's public calls, shields. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "task/await.h"
+#include "task/deadline.h"
+
+#include <errno.h>
+
+/* weft_should_yield says so when one poll has run for longer. */
+#define COOP_LONG_POLL_NS 1000000
+
+int weft_yield(void)
+{
+    struct wf_fiber *f = wf_fiber_self();
+
+    if (wf_unlikely(!f))
+        return wf_misuse(-EPERM, "weft_yield: called outside a fiber");
+    if (wf_unlikely(wf_fiber_cancelled(f) || wf_deadline_known(f)))
+        return wf_await_enter(&f, "weft_yield");
+    wf_fiber_suspend(f, WF_POLL_YIELD);
+    if (wf_unlikely(wf_fiber_cancelled(f)))
+        return -ECANCELED;
+    return wf_unlikely(f->deadline != NULL) && wf_deadline_check(f) ? -ETIMEDOUT : 0;
+}
+
+static weft_poll yield_poll(weft_future *f, weft_context *cx)
+{
+    f->result = 0;
+    if (f->words[0])
+        return WEFT_READY;
+    f->words[0] = 1;
+    weft_waker_wake_by_ref(&cx->waker_);
+    return WEFT_PENDING;
+}
+
+static const weft_future_type yield_type = {.poll = yield_poll, .name = "yield"};
+
+weft_future weft_yield_future(void)
+{
+    return (weft_future){.type = &yield_type};
+}
+
+int weft_consume_budget(void)
+{
+    struct wf_fiber *f;
+
+    return wf_await_enter(&f, "weft_consume_budget");
+}
+
+bool weft_should_yield(void)
+{
+    struct wf_thread *th = wf_thread_self();
+
+    if (!th || !th->task)
+        return false;
+    return th->budget <= 0 ||
+           wf_ticks() - th->poll_from > wf_ns_to_ticks(COOP_LONG_POLL_NS);
+}
+
+int weft_unconstrained(weft_fn *fn, void *arg)
+{
+    struct wf_fiber *f = wf_fiber_self();
+    int rc;
+
+    if (!fn)
+        return wf_misuse(-EINVAL, "weft_unconstrained: fn is NULL");
+    if (!f)
+        return wf_misuse(-EPERM, "weft_unconstrained: called outside a fiber");
+    f->unconstrained++;
+    wf_thread_self()->budget = INT32_MAX;
+    rc = fn(arg);
+    /* fn may have moved this fiber to another thread */
+    if (--f->unconstrained == 0)
+        wf_thread_self()->budget = WF_COOP_BUDGET;
+    return rc;
+}
+
+/* A weft_shield, from inside. */
+struct shield {
+    struct wf_fiber *fiber;
+    struct wf_deadline *deadline; /* the scopes that are masked */
+};
+
+_Static_assert(sizeof(struct shield) <= sizeof(weft_shield), "weft_shield is too small");
+
+weft_shield *weft_shield_enter(weft_shield *scope)
+{
+    struct shield *s = (struct shield *)(void *)scope->words_;
+
+    *s = (struct shield){.fiber = wf_fiber_self()};
+    if (s->fiber) {
+        s->deadline = s->fiber->deadline;
+        s->fiber->deadline = NULL;
+        s->fiber->shield++;
+    }
+    return scope;
+}
+
+void weft_shield_leave(weft_shield *scope)
+{
+    struct shield *s = (struct shield *)(void *)scope->words_;
+
+    if (!s->fiber)
+        return;
+    wf_assert(s->fiber->shield > 0);
+    s->fiber->shield--;
+    s->fiber->deadline = s->deadline;
+    s->fiber = NULL;
+}

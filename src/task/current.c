@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* current.c - the library's one thread-local. */
+#include "task/current.h"
+
+#include "base/clock.h"
+
+#define ID_BLOCK 4096
+
+/* initial-exec: one load, and eight bytes of the space that the C library keeps for plug-ins */
+static __thread struct wf_thread *current_thread __attribute__((tls_model("initial-exec")));
+
+static struct wf_atomic_u64 ids_given = {1};
+
+WF_OPAQUE struct wf_thread *wf_thread_self(void)
+{
+    return current_thread;
+}
+
+WF_OPAQUE void wf_thread_set_self(struct wf_thread *th)
+{
+    current_thread = th;
+}
+
+uint64_t wf_task_id_next(struct wf_thread *th)
+{
+    if (!th)
+        /* relaxed: only uniqueness matters */
+        return wf_add_u64(&ids_given, 1, WF_RELAXED);
+    if (th->next_id == th->end_id) {
+        th->next_id = wf_add_u64(&ids_given, ID_BLOCK, WF_RELAXED);
+        th->end_id = th->next_id + ID_BLOCK;
+    }
+    return th->next_id++;
+}
+
+uint64_t wf_thread_stamp(const struct wf_thread *th)
+{
+    return !th || th->exact_clock ? wf_ticks() : th->poll_from;
+}

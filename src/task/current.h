@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * current.h - what the running thread works on.
+ *
+ * IDEA     Each worker thread has one struct wf_thread; plain threads have none. It is reached by
+ *          wf_thread_self() alone, an opaque function, because a compiler may keep the address of a
+ *          thread-local across a switch after which the fiber runs elsewhere. Whoever calls
+ *          something that may suspend fetches it again.
+ * WHO      All fields: the thread itself.
+ */
+#ifndef WF_TASK_CURRENT_H
+#define WF_TASK_CURRENT_H
+
+#include "base/rand.h"
+#include "fiber/fiber.h"
+#include "fiber/stack.h"
+#include "task/slab.h"
+
+struct weft_task;
+struct wf_fiber;
+struct wf_scheduler;
+struct wf_poller;
+struct wf_wheel;
+
+#define WF_COOP_BUDGET 128
+
+/* How often things happened on a seat; one writer, read by anyone. */
+struct wf_task_counters {
+    struct wf_atomic_u64 spawned;
+    struct wf_atomic_u64 finished;
+    struct wf_atomic_u64 budget_yields;
+};
+
+struct wf_thread {
+    struct weft_task *task;     /* being polled; NULL between polls */
+    struct wf_fiber *fiber;     /* its fiber, when it is one */
+    struct wf_coro native;      /* this thread's own stack, while a fiber runs */
+    int32_t budget;             /* operations left in this poll */
+    uint64_t poll_from;         /* ticks, when the running poll (or group of polls) began */
+    bool exact_clock;           /* polls are long: read the clock at each wake */
+    struct wf_scheduler *sched;
+    struct wf_wheel *wheel;     /* where this thread arms timers */
+    struct wf_poller *poller;   /* where it registers descriptors */
+    struct wf_slab_cache *slab;
+    struct wf_stack_cache *stacks;
+    struct wf_task_counters *counters;
+    struct wf_rand *rand;
+    uint64_t next_id, end_id;   /* task ids set aside for this thread */
+};
+
+/* The calling thread's; NULL on a plain thread. */
+struct wf_thread *wf_thread_self(void);
+void wf_thread_set_self(struct wf_thread *th);
+
+/* An id never given before in this process. th may be NULL. */
+uint64_t wf_task_id_next(struct wf_thread *th);
+
+/* A moment for "ready since": exact when polls are long, else the last moment this thread knows. */
+uint64_t wf_thread_stamp(const struct wf_thread *th);
+
+#endif

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fiber_task.c - the fiber kind of task: its poll switches to its own stack, and its pending
+ * switches back.
+ *
+ * IDEA     The stack is taken at the first poll and returned when the function has ended, by the
+ *          worker, after the last switch out of it. A task that cannot get one ends with -ENOMEM
+ *          without having run.
+ * OWNS     While the fiber runs, its worker holds it. The struct wf_fiber is on the fiber's stack: it is
+ *          gone with the stack, so nobody but the fiber and its worker may hold a
+ *          pointer to it. Wakers point at the header.
+ */
+#include "task/fiber_task.h"
+
+#include "base/log.h"
+#include "task/deadline.h"
+#include "task/defer.h"
+#include "task/locals.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+struct wf_thread *wf_fiber_suspend(struct wf_fiber *f, enum wf_poll_result why)
+{
+    struct wf_thread *th = wf_thread_self();
+
+    /* The worker passes itself: the fiber may go on on another one. */
+    return wf_coro_switch(&f->coro, &th->native, (void *)(uintptr_t)why); /* NOLINT */
+}
+
+static void fiber_drop_kept(struct wf_fiber *f)
+{
+    weft_future *kept;
+
+    while ((kept = f->kept)) {
+        if (WF_DEBUG)
+            wf_log("task %llu \"%s\" ended with a %s future left pending; it is dropped",
+                   (unsigned long long)f->task->task.id, wf_task_name(&f->task->task),
+                   kept->type->name);
+        weft_future_drop(kept);
+        wf_assert(f->kept != kept);
+    }
+}
+
+void wf_fiber_end(struct wf_fiber *f, int result)
+{
+    struct weft_task *t = &f->task->task;
+
+    wf_assert(!f->ending);
+    f->ending = true;
+    /* Clean-up may await: it is shielded, and the scopes that a panic left behind do not count. */
+    while (f->deadline)
+        wf_deadline_pop(f->deadline);
+    f->shield++;
+    fiber_drop_kept(f);
+    wf_defer_run(f);
+    if (t->extra && t->extra->locals)
+        wf_locals_free(t);
+    t->result = result;
+    wf_coro_exit(&f->coro, &wf_thread_self()->native, (void *)(uintptr_t)WF_POLL_DONE); /* NOLINT */
+}
+
+static void fiber_main(void *arg)
+{
+    struct wf_fiber *f = arg;
+
+    wf_fiber_end(f, f->task->fn(f->task->arg));
+}
+
+static size_t fiber_stack_size(const struct weft_task *t)
+{
+    return t->extra && t->extra->stack_size ? t->extra->stack_size : t->sched->stack_size;
+}
+
+/* The first poll. False: the task has ended without running. */
+static bool fiber_begin(struct wf_fiber_task *ft, struct wf_thread *th, bool cancelled)
+{
+    struct wf_stack *stack;
+    struct wf_fiber *f;
+    char *top;
+    int rc = cancelled ? -ECANCELED : wf_stack_get(th->stacks, fiber_stack_size(&ft->task), &stack);
+
+    if (rc < 0) {
+        ft->task.result = rc;
+        if (ft->task.extra && ft->task.extra->locals)
+            wf_locals_free(&ft->task);
+        return false;
+    }
+    top = (char *)wf_stack_top(stack) - sizeof(struct wf_fiber);
+    top -= (uintptr_t)top & 15u;
+    f = (struct wf_fiber *)(void *)top;
+    *f = (struct wf_fiber){.stack = stack, .task = ft, .cx = {{&ft->task.wakeable}}};
+    wf_coro_init_at(&f->coro, stack, top, fiber_main, f);
+    ft->fiber = f;
+    return true;
+}
+
+static void fiber_finish(struct wf_fiber_task *ft, struct wf_thread *th)
+{
+    struct wf_fiber *f = ft->fiber;
+    struct wf_stack *stack = f->stack;
+
+    ft->fiber = NULL;
+    wf_coro_release(&f->coro);
+    wf_stack_put(th->stacks, stack);
+}
+
+#if WF_DEBUG
+/* A future that was kept must not lie in a frame that was left: the fiber is about to reuse it. */
+static void fiber_check_kept(const struct wf_fiber *f)
+{
+    for (const weft_future *k = f->kept; k; k = k->kept_next_) {
+        if (wf_stack_contains(f->stack, k) && (const char *)k < (const char *)f->coro.sp) {
+            wf_log("task %llu: a future was forgotten while pending: the function that held it has "
+                   "returned without dropping it",
+                   (unsigned long long)f->task->task.id);
+            wf_assert(!"a pending future was forgotten");
+        }
+    }
+}
+#else
+# define fiber_check_kept(f) ((void)(f))
+#endif
+
+static enum wf_poll_result fiber_poll(struct weft_task *t, struct wf_thread *th, bool cancelled)
+{
+    struct wf_fiber_task *ft = (struct wf_fiber_task *)(void *)t;
+    enum wf_poll_result why;
+
+    if (wf_unlikely(!ft->fiber) && !fiber_begin(ft, th, cancelled))
+        return WF_POLL_DONE;
+    th->fiber = ft->fiber;
+    if (wf_unlikely(ft->fiber->unconstrained))
+        th->budget = INT32_MAX;
+    why = (enum wf_poll_result)(uintptr_t)wf_coro_switch(&th->native, &ft->fiber->coro, th);
+    th->fiber = NULL;
+    if (why == WF_POLL_DONE)
+        fiber_finish(ft, th);
+    else
+        fiber_check_kept(ft->fiber);
+    return why;
+}
+
+static void fiber_retain(weft_wakeable *w)
+{
+    wf_task_retain(wf_task_of_wakeable(w));
+}
+
+static void fiber_release(weft_wakeable *w)
+{
+    wf_task_release(wf_task_of_wakeable(w));
+}
+
+void wf_task_wake(weft_wakeable *w)
+{
+    struct weft_task *t = wf_task_of_wakeable(w);
+
+    if (wf_task_notify(t))
+        t->sched->ops->woken(t->sched, t);
+}
+
+const struct wf_task_type wf_fiber_type = {
+    .wakeable = {.retain = fiber_retain, .wake = wf_task_wake, .release = fiber_release},
+    .poll = fiber_poll,
+    .stackless = false,
+};
+
+void weft_panic(const char *format, ...)
+{
+    struct wf_fiber *f = wf_fiber_self();
+    char text[256];
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    if (n < 0)
+        text[0] = '\0';
+    if (!f || f->ending) {
+        wf_log("panic outside a fiber's function: %s", text);
+        wf_assert(!"panic");
+    }
+    wf_log("task %llu \"%s\" (spawned at %s) panicked: %s", (unsigned long long)f->task->task.id,
+           wf_task_name(&f->task->task), f->task->task.site ? f->task->task.site : "?", text);
+    wf_fiber_end(f, -EOWNERDEAD);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sleep.c - timers as futures. The wheel's entry is inside the future, so nothing is
+ * allocated.
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "task/await.h"
+#include "task/sleep.h"
+#include "task/waker.h"
+
+#include <errno.h>
+#include <weft/time.h>
+
+enum { SLEEP_FOR, SLEEP_UNTIL };
+
+bool wf_timer_repoll(struct wf_timer *t, const weft_context *cx)
+{
+    weft_wakeable *target = cx->waker_.target_;
+
+    if (wf_timer_fired(t))
+        return false;
+    if (wf_likely(wf_timer_wakes(t, target)))
+        return true;
+    if (wf_timer_retarget(t, wf_wakeable_retain(target)))
+        return true;
+    wf_wakeable_release(target);
+    return false;
+}
+
+static struct wf_timer *sleep_timer(weft_future *f)
+{
+    return (struct wf_timer *)(void *)f->words;
+}
+
+_Static_assert(sizeof(struct wf_timer) <= sizeof(((weft_future *)0)->words), "a timer must fit");
+
+static weft_poll sleep_arm(weft_future *f, weft_context *cx)
+{
+    struct wf_timer *t = sleep_timer(f);
+    struct wf_thread *th = wf_thread_self();
+    uint64_t at = t->deadline, now;
+
+    if (!th) {
+        f->result = -EPERM;
+        return WEFT_READY;
+    }
+    if (at == 0 || !wf_coop_proceed(cx))
+        return at == 0 ? WEFT_READY : WEFT_PENDING;
+    now = wf_clock_now();
+    if (f->aux_ == SLEEP_FOR)
+        at = weft_instant_add(now, at);
+    else if (at <= now)
+        return WEFT_READY;
+    wf_timer_arm(t, th->wheel, at, wf_wakeable_retain(cx->waker_.target_));
+    return WEFT_PENDING;
+}
+
+static weft_poll sleep_poll(weft_future *f, weft_context *cx)
+{
+    struct wf_timer *t = sleep_timer(f);
+
+    f->result = 0;
+    if (!t->wheel)
+        return sleep_arm(f, cx);
+    return wf_timer_repoll(t, cx) ? WEFT_PENDING : WEFT_READY;
+}
+
+static void sleep_drop(weft_future *f)
+{
+    wf_timer_cancel(sleep_timer(f));
+}
+
+static const weft_future_type sleep_type = {sleep_poll, sleep_drop, "sleep"};
+
+static weft_future sleep_future(uint64_t at, uint32_t kind)
+{
+    weft_future f = {.type = &sleep_type, .aux_ = kind};
+
+    sleep_timer(&f)->deadline = at;
+    return f;
+}
+
+weft_future weft_sleep_future(weft_duration d)
+{
+    return sleep_future(d, SLEEP_FOR);
+}
+
+weft_future weft_sleep_until_future(weft_instant at)
+{
+    return sleep_future(at, SLEEP_UNTIL);
+}
+
+static int sleep_await(weft_future future, const char *call)
+{
+    struct wf_fiber *f;
+    int rc = wf_await_enter(&f, call);
+
+    if (wf_unlikely(rc < 0))
+        return rc;
+    return (int)wf_await_future(f, &future);
+}
+
+int weft_sleep(weft_duration d)
+{
+    return sleep_await(weft_sleep_future(d), "weft_sleep");
+}
+
+int weft_sleep_until(weft_instant at)
+{
+    return sleep_await(weft_sleep_until_future(at), "weft_sleep_until");
+}

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * spawn.c - how a task comes into being, and how its header goes.
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "task/current.h"
+#include "task/locals.h"
+#include "task/task.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define STACK_SIZE_MIN ((size_t)16 << 10)
+#define STACK_SIZE_MAX ((size_t)1 << 30)
+
+/* The largest state of a stackless task: the slab's largest class less the header. */
+#define ASYNC_SIZE_MAX (9216 - sizeof(struct weft_task))
+
+static int spawn_check_options(const weft_task_options *o)
+{
+    if (o && o->stack_size && (o->stack_size < STACK_SIZE_MIN || o->stack_size > STACK_SIZE_MAX))
+        return wf_misuse(-EINVAL, "spawn: stack_size is %zu, not within 16 KiB and 1 GiB",
+                         o->stack_size);
+    return 0;
+}
+
+static int spawn_set_extra(struct weft_task *t, const weft_task_options *o)
+{
+    if (!o || (!o->name && !o->stack_size))
+        return 0;
+    t->extra = wf_sys_calloc(1, sizeof(*t->extra));
+    if (!t->extra)
+        return -ENOMEM;
+    t->extra->stack_size = o->stack_size;
+    if (o->name) {
+        size_t n = strnlen(o->name, sizeof(t->extra->name) - 1);
+
+        memcpy(t->extra->name, o->name, n);
+    }
+    return 0;
+}
+
+/* The fields that both kinds share. 0 or -ENOMEM, and then the header is freed. */
+static int spawn_init(struct weft_task *t, struct wf_scheduler *s, const struct wf_task_type *type,
+                      const weft_task_options *o)
+{
+    struct wf_thread *th = wf_thread_self();
+    int rc;
+
+    t->wakeable.type = &type->wakeable;
+    t->next = NULL;
+    t->sched = s;
+    /* relaxed: published by wf_task_publish */
+    wf_store_u64(&t->polls, 0, WF_RELAXED);
+    wf_store_u64(&t->poll_time, 0, WF_RELAXED);
+    wf_store_u64(&t->delay, 0, WF_RELAXED);
+    wf_store_u64(&t->wakes, 0, WF_RELAXED);
+    wf_store_u32(&t->poll_max, 0, WF_RELAXED);
+    wf_store_u32(&t->delay_max, 0, WF_RELAXED);
+    wf_store_u64(&t->ready_at, wf_thread_stamp(th), WF_RELAXED);
+    t->id = wf_task_id_next(th);
+    t->site = o ? o->site : NULL;
+    t->extra = NULL;
+    t->joiner = NULL;
+    t->result = 0;
+    t->flags = 0;
+    t->spare = 0;
+    rc = spawn_set_extra(t, o);
+    if (rc == 0 && th && th->task && th->task->extra && th->task->extra->locals)
+        rc = wf_locals_inherit(t, th->task);
+    if (wf_unlikely(rc < 0))
+        wf_task_destroy(t);
+    return rc;
+}
+
+static struct wf_slab_cache *spawn_slab(void)
+{
+    struct wf_thread *th = wf_thread_self();
+
+    return th ? th->slab : NULL;
+}
+
+struct weft_task *wf_task_new_fiber(struct wf_scheduler *s, const weft_task_options *options,
+                                    weft_fn *fn, void *arg, const void *copy, size_t copy_size)
+{
+    struct wf_fiber_task *ft = wf_slab_alloc(spawn_slab(), sizeof(*ft) + copy_size);
+
+    if (wf_unlikely(!ft) || spawn_init(&ft->task, s, &wf_fiber_type, options) < 0)
+        return NULL;
+    ft->fn = fn;
+    ft->arg = arg;
+    ft->fiber = NULL;
+    if (copy) {
+        ft->arg = ft + 1;
+        memcpy(ft->arg, copy, copy_size);
+    }
+    return &ft->task;
+}
+
+struct weft_task *wf_task_new_async(struct wf_scheduler *s, const weft_task_options *options,
+                                    const weft_async_type *type, const void *state)
+{
+    struct wf_async_task *at = wf_slab_alloc(spawn_slab(), sizeof(*at) + type->size);
+
+    if (wf_unlikely(!at) || spawn_init(&at->task, s, &wf_async_kind, options) < 0)
+        return NULL;
+    at->task.spare = (uintptr_t)type;
+    memcpy(at + 1, state, type->size);
+    return &at->task;
+}
+
+void wf_task_publish(struct weft_task *t, unsigned handles)
+{
+    struct wf_thread *th = wf_thread_self();
+    struct wf_scheduler *s = t->sched;
+    uint64_t state = WF_TASK_NOTIFIED + WF_TASK_REF * (1 + handles);
+
+    /* relaxed: whoever spawns at the same moment as a shutdown is found by its next walk */
+    if (wf_unlikely(wf_load_u32(&s->closing, WF_RELAXED)))
+        state |= WF_TASK_CANCELLED;
+    if (th && th->sched == s)
+        /* relaxed: see wf_count_u64 */
+        wf_count_u64(&th->counters->spawned, 1);
+    if (wf_unlikely(s->on_spawn != NULL))
+        s->on_spawn(s->hook_user, t);
+    /* release: pairs with wf_task_try_retain of a walk. The queue's own ordering carries
+     * the header to the worker. */
+    wf_store_u64(&t->state, state, WF_RELEASE);
+    s->ops->spawned(s, t);
+}
+
+void wf_task_destroy(struct weft_task *t)
+{
+    struct wf_thread *th = wf_thread_self();
+
+    if (wf_unlikely(t->extra != NULL)) {
+        if (t->extra->locals)
+            wf_locals_free(t);
+        wf_sys_free(t->extra);
+        t->extra = NULL;
+    }
+    /* relaxed: nobody holds a reference; a walk that looks sees that */
+    wf_store_u64(&t->state, 0, WF_RELAXED);
+    wf_slab_free(th ? th->slab : NULL, t);
+}
+
+void wf_task_end(struct weft_task *t)
+{
+    struct wf_scheduler *s = t->sched;
+
+    if (wf_unlikely(s->on_end != NULL))
+        s->on_end(s->hook_user, t);
+    wf_task_state_complete(t);
+}
+
+/* The scheduler of the calling task, or NULL with a message. */
+static struct wf_scheduler *spawn_scheduler(const char *call)
+{
+    struct wf_thread *th = wf_thread_self();
+
+    if (wf_likely(th != NULL)) /* a task, or a hook on a worker */
+        return th->sched;
+    wf_log("%s: called outside a task; plain threads use weft_spawn_on", call);
+    return NULL;
+}
+
+struct spawn {
+    const weft_task_options *options;
+    weft_fn *fn;
+    void *arg;
+    const void *copy;
+    size_t copy_size;
+};
+
+/* All ways to spawn a fiber from a task end here. handles is 1, or 0 for a detached one. */
+static int spawn_fiber(const char *call, struct weft_task **out, const struct spawn *p)
+{
+    struct wf_scheduler *s = spawn_scheduler(call);
+    struct weft_task *t;
+
+    if (wf_unlikely(!s))
+        return -EPERM;
+    if (wf_unlikely(!p->fn))
+        return wf_misuse(-EINVAL, "%s: fn is NULL", call);
+    if (wf_unlikely(p->copy_size > WEFT_COPY_MAX || (p->copy_size && !p->copy)))
+        return wf_misuse(-EINVAL, "%s: %zu bytes of arguments are more than %d, or missing", call,
+                         p->copy_size, WEFT_COPY_MAX);
+    if (wf_unlikely(spawn_check_options(p->options) < 0))
+        return -EINVAL;
+    t = wf_task_new_fiber(s, p->options, p->fn, p->arg, p->copy, p->copy_size);
+    if (wf_unlikely(!t)) {
+        wf_log("%s: no memory for a task", call);
+        return -ENOMEM;
+    }
+    wf_task_publish(t, out ? 1 : 0);
+    if (out)
+        *out = t;
+    return 0;
+}
+
+weft_task *weft_spawn_at(const char *site, weft_fn *fn, void *arg)
+{
+    weft_task_options o = {.site = site};
+    weft_task *t = NULL;
+
+    spawn_fiber("weft_spawn", &t, &(struct spawn){.options = &o, .fn = fn, .arg = arg});
+    return t;
+}
+
+weft_task *weft_spawn_copy_at(const char *site, weft_fn *fn, const void *args, size_t size)
+{
+    weft_task_options o = {.site = site};
+    weft_task *t = NULL;
+
+    spawn_fiber("weft_spawn_copy", &t,
+                &(struct spawn){.options = &o, .fn = fn, .copy = args, .copy_size = size});
+    return t;
+}
+
+static weft_task_options spawn_sited(const char *site, const weft_task_options *options)
+{
+    weft_task_options o = options ? *options : (weft_task_options){0};
+
+    if (!o.site)
+        o.site = site;
+    return o;
+}
+
+weft_task *weft_spawn_with_at(const char *site, const weft_task_options *options, weft_fn *fn,
+                              void *arg)
+{
+    weft_task_options o = spawn_sited(site, options);
+    weft_task *t = NULL;
+
+    spawn_fiber("weft_spawn_with", &t, &(struct spawn){.options = &o, .fn = fn, .arg = arg});
+    return t;
+}
+
+weft_task *weft_spawn_copy_with(const weft_task_options *options, weft_fn *fn, const void *args,
+                                size_t size)
+{
+    weft_task *t = NULL;
+
+    spawn_fiber("weft_spawn_copy_with", &t,
+                &(struct spawn){.options = options, .fn = fn, .copy = args, .copy_size = size});
+    return t;
+}
+
+int weft_go_at(const char *site, weft_fn *fn, void *arg)
+{
+    weft_task_options o = {.site = site};
+
+    return spawn_fiber("weft_go", NULL, &(struct spawn){.options = &o, .fn = fn, .arg = arg});
+}
+
+int weft_go_copy_at(const char *site, weft_fn *fn, const void *args, size_t size)
+{
+    weft_task_options o = {.site = site};
+
+    return spawn_fiber("weft_go_copy", NULL,
+                       &(struct spawn){.options = &o, .fn = fn, .copy = args, .copy_size = size});
+}
+
+int weft_go_with(const weft_task_options *options, weft_fn *fn, void *arg)
+{
+    return spawn_fiber("weft_go_with", NULL,
+                       &(struct spawn){.options = options, .fn = fn, .arg = arg});
+}
+
+/* The functions behind the macros of the same name. */
+weft_task *(weft_spawn)(weft_fn *fn, void *arg)
+{
+    return weft_spawn_at(NULL, fn, arg);
+}
+
+weft_task *(weft_spawn_copy)(weft_fn *fn, const void *args, size_t size)
+{
+    return weft_spawn_copy_at(NULL, fn, args, size);
+}
+
+weft_task *(weft_spawn_with)(const weft_task_options *options, weft_fn *fn, void *arg)
+{
+    return weft_spawn_with_at(NULL, options, fn, arg);
+}
+
+int(weft_go)(weft_fn *fn, void *arg)
+{
+    return weft_go_at(NULL, fn, arg);
+}
+
+int(weft_go_copy)(weft_fn *fn, const void *args, size_t size)
+{
+    return weft_go_copy_at(NULL, fn, args, size);
+}
+
+int wf_spawn_fiber_on(struct wf_scheduler *s, weft_task **out, const weft_task_options *options,
+                      weft_fn *fn, void *arg)
+{
+    struct weft_task *t;
+
+    if (spawn_check_options(options) < 0)
+        return -EINVAL;
+    t = wf_task_new_fiber(s, options, fn, arg, NULL, 0);
+    if (!t)
+        return -ENOMEM;
+    wf_task_publish(t, out ? 1 : 0);
+    if (out)
+        *out = t;
+    return 0;
+}
+
+static int spawn_check_async(const weft_async_type *type, const void *state)
+{
+    if (!type || !type->poll || !state || type->size < sizeof(weft_async))
+        return wf_misuse(-EINVAL, "weft_spawn_async: type, poll or state is missing");
+    if (type->size > ASYNC_SIZE_MAX)
+        return wf_misuse(-EINVAL, "weft_spawn_async: a state of %zu bytes is more than %zu",
+                         type->size, ASYNC_SIZE_MAX);
+    return 0;
+}
+
+int wf_spawn_async_on(struct wf_scheduler *s, weft_task **out, const weft_task_options *options,
+                      const weft_async_type *type, const void *state)
+{
+    struct weft_task *t;
+
+    if (spawn_check_async(type, state) < 0)
+        return -EINVAL;
+    t = wf_task_new_async(s, options, type, state);
+    if (!t)
+        return -ENOMEM;
+    wf_task_publish(t, out ? 1 : 0);
+    if (out)
+        *out = t;
+    return 0;
+}
+
+static int spawn_async(const char *site, weft_task **out, const weft_async_type *type,
+                       const void *state)
+{
+    weft_task_options o = {.site = site};
+    struct wf_scheduler *s = spawn_scheduler("weft_spawn_async");
+    int rc = s ? wf_spawn_async_on(s, out, &o, type, state) : -EPERM;
+
+    if (rc == -ENOMEM)
+        wf_log("weft_spawn_async: no memory for a task");
+    return rc;
+}
+
+weft_task *weft_spawn_async_at(const char *site, const weft_async_type *type, const void *state)
+{
+    weft_task *t = NULL;
+
+    spawn_async(site, &t, type, state);
+    return t;
+}
+
+int weft_go_async_at(const char *site, const weft_async_type *type, const void *state)
+{
+    return spawn_async(site, NULL, type, state);
+}
+
+weft_task *(weft_spawn_async)(const weft_async_type *type, const void *state)
+{
+    return weft_spawn_async_at(NULL, type, state);
+}
+
+int(weft_go_async)(const weft_async_type *type, const void *state)
+{
+    return weft_go_async_at(NULL, type, state);
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * task.h - the task header, and the two kinds of task behind it.
+ *
+ * IDEA     A task is a future that the scheduler owns. The header is small and apart from the
+ *          fiber's stack: the stack goes back the moment the fiber ends, however many handles
+ *          and wakers are still alive. Nothing above this layer asks which kind a task is.
+ * OWNS     See state.c for references. The link `next` belongs to whoever may push the task:
+ *          its notifier, its runner, the queue it is in.
+ * WHO      The counters are written by the task's runner alone (wakes: by its notifier, who
+ *          is alone too), and read by anyone.
+ */
+#ifndef WF_TASK_TASK_H
+#define WF_TASK_TASK_H
+
+#include "base/assert.h"
+#include "base/atomic.h"
+#include "fiber/fiber.h"
+#include "fiber/stack.h"
+#include "task/slab.h"
+#include "task/state.h"
+
+#include <weft/metrics.h>
+#include <weft/task.h>
+
+struct wf_thread;
+struct wf_fiber;
+struct wf_scheduler;
+struct wf_locals;
+
+/* What a poll says to the worker. */
+enum wf_poll_result {
+    WF_POLL_PENDING, /* idle until woken */
+    WF_POLL_YIELD,   /* still ready: queue it again */
+    WF_POLL_DONE     /* has ended; result is set */
+};
+
+struct wf_task_type {
+    weft_wakeable_type wakeable; /* first: found from a task's wakeable */
+    enum wf_poll_result (*poll)(struct weft_task *t, struct wf_thread *th, bool cancelled);
+    bool stackless;
+};
+
+/* What few tasks have, so that the header stays small. */
+struct wf_task_extra {
+    char name[64];
+    size_t stack_size;       /* 0: the runtime's */
+    struct wf_locals *locals; /* inherited or set; owned by the task */
+};
+
+struct weft_task {
+    weft_wakeable wakeable;     /* first: a waker is a pointer to it. type is a wf_task_type */
+    struct wf_atomic_u64 state; /* state.c; at WF_SLAB_STATE */
+    struct weft_task *next;     /* whoever may push */
+    struct wf_scheduler *sched; /* set once before publish; valid until the task has ended */
+    /* counters: see WHO; in ticks */
+    struct wf_atomic_u64 ready_at; /* when it became ready */
+    struct wf_atomic_u64 polls;
+    struct wf_atomic_u64 poll_time;
+    struct wf_atomic_u64 delay;
+    struct wf_atomic_u64 wakes;
+    struct wf_atomic_u32 poll_max;  /* in units of 64 ticks */
+    struct wf_atomic_u32 delay_max; /* the same */
+    /* set once before publish */
+    uint64_t id;
+    const char *site;
+    struct wf_task_extra *extra; /* NULL for most; task only, but for the name */
+    weft_wakeable *joiner;       /* by the JOIN bits of state */
+    int32_t result;              /* published by COMPLETE */
+    uint32_t flags;              /* runner or queue: WF_TASK_F_... */
+    uint64_t spare;
+};
+
+#define WF_TASK_F_YIELDED 1u /* queued by a yield: RUNNING was kept */
+
+_Static_assert(sizeof(struct weft_task) == 128, "the task header grew");
+_Static_assert(offsetof(struct weft_task, state) == WF_SLAB_STATE, "the slab looks for it there");
+
+struct wf_fiber_task {
+    struct weft_task task;
+    weft_fn *fn;
+    void *arg;
+    struct wf_fiber *fiber; /* NULL before the first poll and after the end */
+    uint64_t spare;         /* keeps the copied arguments aligned */
+};
+
+struct wf_async_task {
+    struct weft_task task;
+    /* the state follows */
+};
+
+extern const struct wf_task_type wf_fiber_type;
+extern const struct wf_task_type wf_async_kind;
+
+/* The stackless kind keeps the user's type in the spare word. */
+WF_INLINE const weft_async_type *wf_async_type_of(const struct weft_task *t)
+{
+    return (const weft_async_type *)(uintptr_t)t->spare; /* NOLINT(performance-no-int-to-ptr) */
+}
+
+WF_INLINE const struct wf_task_type *wf_task_type_of(const struct weft_task *t)
+{
+    return wf_container_of((weft_wakeable_type *)(uintptr_t)t->wakeable.type, struct wf_task_type,
+                           wakeable);
+}
+
+WF_INLINE struct weft_task *wf_task_of_wakeable(weft_wakeable *w)
+{
+    return wf_container_of(w, struct weft_task, wakeable);
+}
+
+WF_INLINE bool wf_task_is_complete(const struct weft_task *t)
+{
+    /* acquire: pairs with wf_task_state_complete; carries the result */
+    return (wf_load_u64(&((struct weft_task *)(uintptr_t)t)->state, WF_ACQUIRE) &
+            WF_TASK_COMPLETE) != 0;
+}
+
+WF_INLINE bool wf_task_is_cancelled(const struct weft_task *t)
+{
+    /* relaxed: a request, not a message; seen at the latest by the next await */
+    return (wf_load_u64(&((struct weft_task *)(uintptr_t)t)->state, WF_RELAXED) &
+            WF_TASK_CANCELLED) != 0;
+}
+
+/*
+ * The scheduler as tasks see it: the only calls that go up.
+ */
+struct wf_scheduler_ops {
+    /* A task was notified: put it where a worker finds it. From any thread. */
+    void (*woken)(struct wf_scheduler *s, struct weft_task *t);
+    /* A new task. From any thread. */
+    void (*spawned)(struct wf_scheduler *s, struct weft_task *t);
+};
+
+struct wf_scheduler {
+    const struct wf_scheduler_ops *ops; /* set once */
+    size_t stack_size;                  /* set once */
+    struct wf_atomic_u32 closing;       /* shutdown has begun: new tasks are born cancelled */
+    weft_task_hook *on_spawn, *on_end;  /* set once; NULL: none */
+    void *hook_user;
+};
+
+/* Make a task in memory; it does not run before wf_task_publish. NULL when memory is out. */
+struct weft_task *wf_task_new_fiber(struct wf_scheduler *s, const weft_task_options *options,
+                                    weft_fn *fn, void *arg, const void *copy, size_t copy_size);
+struct weft_task *wf_task_new_async(struct wf_scheduler *s, const weft_task_options *options,
+                                    const weft_async_type *type, const void *state);
+
+/* Let it run. handles: references besides the life reference. */
+void wf_task_publish(struct weft_task *t, unsigned handles);
+
+/* Checked, made and published: what spawning from outside a task comes down to. */
+int wf_spawn_fiber_on(struct wf_scheduler *s, weft_task **out, const weft_task_options *options,
+                      weft_fn *fn, void *arg);
+int wf_spawn_async_on(struct wf_scheduler *s, weft_task **out, const weft_task_options *options,
+                      const weft_async_type *type, const void *state);
+
+/* Wake: notify, and push where due. The `wake` of every task's wakeable. */
+void wf_task_wake(weft_wakeable *w);
+
+/* With the last reference: free the header. */
+void wf_task_destroy(struct weft_task *t);
+
+/* The task's result is set and its poll is over: let the world know. t may be gone afterwards. */
+void wf_task_end(struct weft_task *t);
+
+const char *wf_task_name(const struct weft_task *t);
+void wf_task_fill_info(const struct weft_task *t, weft_task_info *info);
+
+/* Is it a live handle? In debug builds a message and false when not; else only NULL is caught. */
+bool wf_task_check(const struct weft_task *t, const char *call);
+
+#endif

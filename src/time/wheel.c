@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wheel.c - a hierarchical timing wheel under one lock, one per seat.
+ *
+ * IDEA     Time is counted in ticks of 2^16 ns, and a tick is a number of eight digits to the
+ *          base 64. A timer whose tick first differs from the wheel's in digit k, from the top,
+ *          hangs on level k in the slot of that digit. So all of a level's timers are due
+ *          before those of the next higher one, and the earliest slot is two find-first-set
+ *          operations away. When the wheel's tick reaches a slot of a level above 0, its
+ *          timers are spread over the levels below (a cascade); a slot of level 0 is one tick,
+ *          and its timers fire.
+ * OWNS     A timer belongs to what it is embedded in. While armed, its link belongs to the wheel,
+ *          and the wheel owns one reference to its target: whoever unlinks the timer (cancel or
+ *          advance) takes the reference out, and gives it back or wakes it outside the lock.
+ * WHO      Any thread. An idle worker advances a busy worker's wheel; a task that was stolen
+ *          cancels its timers where they were armed.
+ * INVARIANTS
+ *     W1   A timer of deadline d has the tick ceil(d / 2^16), or the wheel's tick if that is
+ *          later, and fires in an advance to that tick or a later one: never early.
+ *     W2   Slots in use: on level 0 none before the digit of w->tick; on level k > 0 none at or
+ *          before its digit k. So no slot is met twice in a turn and none holds two turns.
+ *     W3   used[level] has the bit of a slot, and levels the bit of a level, exactly when it
+ *          is not empty.
+ *     W4   slot.first is not after the tick of any timer in the slot, nor outside the slot.
+ *     W5   tick moves forward only, and not while cascade holds timers: all of these are due
+ *          before any slot of their level or above, and may be due before slots below.
+ *     W6   next is the first of the earliest slot; the tick itself while cascade holds timers.
+ *     W7   A tick that does not fit 48 bits is a moment that the clock cannot show: such timers,
+ *          WEFT_FOREVER among them, hang in a slot of their own that never comes.
+ * ORDER
+ *     (a)  state: wheel_fire stores FIRED with release, as its last touch of the timer;
+ *          wf_timer_fired and the fast path of wf_timer_cancel load with acquire. Who sees FIRED
+ *          may free or arm the timer again without the lock.
+ *     (b)  All else is ordered by the lock.
+ * LOCKS    WF_RANK_WHEEL. Held for at most WHEEL_BATCH timers fired and WHEEL_SPREAD cascaded: a
+ *          slot of a high level may hold a million, and a cancel must not wait for them.
+ * REJECTED A heap: O(log n), and arming may have to allocate. One wheel for all workers: its lock
+ *          is the most contended one of Tokio's. A lock-free queue of arms and cancels to the
+ *          owner (Tokio's alternative timers): a cancelled timer's memory would not be free
+ *          until the owner looks. Walking a slot for its earliest timer: costs more than the
+ *          one early wake-up that a stale first may cost after a cancel.
+ *          The slot relative to the distance (tick - now) rather than to the digits: a
+ *          level then holds two turns, and the earliest slot depends on where it begins.
+ * TESTS    tests/unit/test_wheel.c
+ */
+#include "time/wheel.h"
+
+#define WHEEL_BATCH     32u  /* timers fired under one hold of the lock */
+#define WHEEL_SPREAD    128u /* timers cascaded under one hold */
+#define WHEEL_SLOT_MASK ((uint64_t)WF_WHEEL_SLOTS - 1)
+#define WHEEL_TICK_MAX  (UINT64_MAX >> WF_WHEEL_TICK_SHIFT)
+#define WHEEL_TICK_NS   ((uint64_t)1 << WF_WHEEL_TICK_SHIFT)
+
+_Static_assert(WF_WHEEL_LEVELS *WF_WHEEL_SLOT_BITS + WF_WHEEL_TICK_SHIFT == 64,
+               "the digits of a tick cover the clock (W7)");
+_Static_assert(WF_WHEEL_SLOTS == 64, "one word holds the bits of a level");
+
+/* References taken out of timers that fired, to be woken outside the lock. */
+struct wheel_batch {
+    unsigned count;
+    weft_wakeable *targets[WHEEL_BATCH];
+};
+
+/* The first tick that is not before the deadline; may be WHEEL_TICK_MAX + 1. */
+static uint64_t wheel_tick_of(uint64_t deadline_ns)
+{
+    return (deadline_ns >> WF_WHEEL_TICK_SHIFT) + ((deadline_ns & (WHEEL_TICK_NS - 1)) != 0);
+}
+
+/* The highest digit in which two ticks differ; 0 when they are the same. */
+static unsigned wheel_level_of(uint64_t tick, uint64_t now)
+{
+    return (63u - (unsigned)__builtin_clzll((tick ^ now) | 1)) / WF_WHEEL_SLOT_BITS;
+}
+
+/* The earliest slot in use; WF_WHEEL_NEVER when none is, or only that one. */
+static unsigned wheel_slot_earliest(const struct wf_wheel *w)
+{
+    unsigned level = (unsigned)__builtin_ctz(w->levels | (1u << WF_WHEEL_LEVELS));
+
+    if (level == WF_WHEEL_LEVELS)
+        return WF_WHEEL_NEVER;
+    return level * WF_WHEEL_SLOTS + (unsigned)__builtin_ctzll(w->used[level]);
+}
+
+/* The tick at which the wheel reaches a slot in use. */
+static uint64_t wheel_slot_tick(const struct wf_wheel *w, unsigned slot)
+{
+    unsigned shift = slot / WF_WHEEL_SLOTS * WF_WHEEL_SLOT_BITS;
+    uint64_t above = w->tick >> shift & ~WHEEL_SLOT_MASK;
+
+    return (above | (slot & WHEEL_SLOT_MASK)) << shift;
+}
+
+/* When advance has something to do: W6. */
+static uint64_t wheel_due(const struct wf_wheel *w)
+{
+    if (wf_unlikely(!wf_list_empty(&w->cascade)))
+        return w->tick << WF_WHEEL_TICK_SHIFT;
+    return w->slots[wheel_slot_earliest(w)].first;
+}
+
+/* Restore W6 after anything but an arming. */
+static void wheel_publish(struct wf_wheel *w)
+{
+    uint64_t at = wheel_due(w);
+
+    /* relaxed: see wf_wheel_next. Not stored when unchanged: sleepers elsewhere read the line. */
+    if (wf_load_u64(&w->next, WF_RELAXED) != at)
+        wf_store_u64(&w->next, at, WF_RELAXED);
+}
+
+/* Put t where its deadline belongs, by W1, W2 and W7. Returns when it is due. */
+static uint64_t wheel_link(struct wf_wheel *w, struct wf_timer *t)
+{
+    uint64_t tick = wheel_tick_of(t->deadline);
+    uint64_t at = WEFT_FOREVER;
+    unsigned level = WF_WHEEL_LEVELS;
+    uint64_t digit = 0;
+
+    if (wf_likely(tick <= WHEEL_TICK_MAX)) {
+        if (tick < w->tick)
+            tick = w->tick;
+        level = wheel_level_of(tick, w->tick);
+        digit = tick >> (level * WF_WHEEL_SLOT_BITS) & WHEEL_SLOT_MASK;
+        at = tick << WF_WHEEL_TICK_SHIFT;
+    }
+    t->slot = level * WF_WHEEL_SLOTS + (unsigned)digit;
+    wf_list_push_back(&w->slots[t->slot].timers, &t->link);
+    if (at < w->slots[t->slot].first)
+        w->slots[t->slot].first = at;
+    w->used[level] |= (uint64_t)1 << digit;
+    w->levels |= 1u << level;
+    return at;
+}
+
+/* The slot has become empty. Harmless when it was already. */
+static void wheel_slot_clear(struct wf_wheel *w, unsigned slot)
+{
+    unsigned level = slot / WF_WHEEL_SLOTS;
+
+    wf_debug_assert(wf_list_empty(&w->slots[slot].timers));
+    w->slots[slot].first = WEFT_FOREVER;
+    w->used[level] &= ~((uint64_t)1 << (slot & WHEEL_SLOT_MASK));
+    if (!w->used[level])
+        w->levels &= ~(1u << level);
+}
+
+/* Also for a timer in w->cascade: then its slot is empty and stays so (W2). */
+static void wheel_unlink(struct wf_wheel *w, struct wf_timer *t)
+{
+    wf_list_remove(&t->link);
+    if (wf_list_empty(&w->slots[t->slot].timers))
+        wheel_slot_clear(w, t->slot);
+}
+
+static void wheel_count(struct wf_wheel *w, int64_t change)
+{
+    /* relaxed: a statistic, and its writers hold the lock */
+    wf_store_u64(&w->count, wf_load_u64(&w->count, WF_RELAXED) + (uint64_t)change, WF_RELAXED);
+}
+
+/* The first timer of a slot of level 0 is due: take it and its target out. */
+static void wheel_fire(struct wf_wheel *w, unsigned slot, struct wheel_batch *batch)
+{
+    struct wf_timer *t = wf_container_of(w->slots[slot].timers.next, struct wf_timer, link);
+
+    wf_debug_assert(wf_load_u32(&t->state, WF_RELAXED) == WF_TIMER_ARMED);
+    wf_debug_assert(wheel_tick_of(t->deadline) <= w->tick); /* W1 */
+    wheel_unlink(w, t);
+    wheel_count(w, -1);
+    batch->targets[batch->count++] = t->target;
+    /* release: pairs with the acquire in wf_timer_fired and wf_timer_cancel. Nothing touches t from
+     * here on: its owner may see this, without the lock, and free it. */
+    wf_store_u32(&t->state, WF_TIMER_FIRED, WF_RELEASE);
+}
+
+/*
+ * Go towards the tick `until`, firing into the batch what is due on the way. True: there may be
+ * more; the batch is full or the lock was held long enough. False: the wheel is there.
+ */
+static bool wheel_turn(struct wf_wheel *w, uint64_t until, struct wheel_batch *batch)
+{
+    unsigned spread = 0;
+
+    while (batch->count < WHEEL_BATCH && spread < WHEEL_SPREAD) {
+        struct wf_list *link;
+        unsigned slot;
+
+        if (until < w->tick)
+            return false; /* another thread went further (W5) */
+        link = wf_list_pop_front(&w->cascade);
+        if (link) {
+            wheel_link(w, wf_container_of(link, struct wf_timer, link));
+            spread++;
+            continue;
+        }
+        slot = wheel_slot_earliest(w);
+        if (slot == WF_WHEEL_NEVER || wheel_slot_tick(w, slot) > until) {
+            w->tick = until; /* no slot lies between, so W2 still holds */
+            return false;
+        }
+        w->tick = wheel_slot_tick(w, slot);
+        if (slot < WF_WHEEL_SLOTS) {
+            wheel_fire(w, slot, batch);
+        } else {
+            wf_list_move_all(&w->cascade, &w->slots[slot].timers);
+            wheel_slot_clear(w, slot);
+        }
+    }
+    return true;
+}
+
+/* Invariants that cost a few loads: at entry and exit of each operation of a debug build. */
+static void wheel_check_bits(const struct wf_wheel *w)
+{
+#if WF_DEBUG
+    for (unsigned level = 0; level < WF_WHEEL_LEVELS; level++) {
+        uint64_t digit = w->tick >> (level * WF_WHEEL_SLOT_BITS) & WHEEL_SLOT_MASK;
+        uint64_t before = ((uint64_t)1 << digit) - 1;
+
+        if (level > 0)
+            before |= (uint64_t)1 << digit;
+        wf_assert(!(w->used[level] & before));                        /* W2 */
+        wf_assert(!!w->used[level] == !!(w->levels & (1u << level))); /* W3 */
+    }
+    wf_assert(w->tick <= WHEEL_TICK_MAX);
+    wf_assert(wf_load_u64(&w->next, WF_RELAXED) == wheel_due(w)); /* W6 */
+#else
+    (void)w;
+#endif
+}
+
+static void wheel_lock(struct wf_wheel *w)
+{
+    wf_lock(&w->lock);
+    wheel_check_bits(w);
+}
+
+static void wheel_unlock(struct wf_wheel *w)
+{
+    wheel_check_bits(w);
+    wf_unlock(&w->lock);
+}
+
+/* Check one list of timers against its slot; returns how many there are. */
+static uint64_t wheel_check_list(const struct wf_wheel *w, const struct wf_list *head,
+                                 unsigned slot)
+{
+    uint64_t count = 0;
+
+    WF_LIST_FOREACH(link, head) {
+        const struct wf_timer *t = wf_container_of(link, struct wf_timer, link);
+        uint64_t tick = wheel_tick_of(t->deadline);
+
+        wf_assert(t->wheel == w);
+        wf_assert(t->target);
+        wf_assert(wf_load_u32(&t->state, WF_RELAXED) == WF_TIMER_ARMED);
+        wf_assert(head == &w->cascade || t->slot == slot);
+        if (head != &w->cascade && slot != WF_WHEEL_NEVER) {
+            uint64_t first = w->slots[slot].first >> WF_WHEEL_TICK_SHIFT;
+
+            tick = tick < w->tick ? w->tick : tick;
+            wf_assert(first <= tick && first >= wheel_slot_tick(w, slot));     /* W4 */
+            wf_assert(wheel_level_of(tick, w->tick) == slot / WF_WHEEL_SLOTS); /* W2 */
+        }
+        count++;
+    }
+    return count;
+}
+
+void wf_wheel_check(struct wf_wheel *w)
+{
+    uint64_t count;
+
+    wheel_lock(w);
+    count = wheel_check_list(w, &w->cascade, 0);
+    for (unsigned slot = 0; slot <= WF_WHEEL_NEVER; slot++) {
+        uint64_t here = wheel_check_list(w, &w->slots[slot].timers, slot);
+        uint64_t bit = (uint64_t)1 << (slot & WHEEL_SLOT_MASK);
+
+        wf_assert(!!here == !!(w->used[slot / WF_WHEEL_SLOTS] & bit)); /* W3 */
+        count += here;
+    }
+    wf_assert(count == wf_wheel_count(w));
+    wheel_unlock(w);
+}
+
+void wf_wheel_init(struct wf_wheel *w, uint64_t now_ns)
+{
+    *w = (struct wf_wheel){.tick = now_ns >> WF_WHEEL_TICK_SHIFT, .next = {WEFT_FOREVER}};
+    wf_lock_init(&w->lock, WF_RANK_WHEEL);
+    wf_list_init(&w->cascade);
+    for (unsigned slot = 0; slot <= WF_WHEEL_NEVER; slot++) {
+        wf_list_init(&w->slots[slot].timers);
+        w->slots[slot].first = WEFT_FOREVER;
+    }
+}
+
+void wf_wheel_release(struct wf_wheel *w)
+{
+    wf_wheel_check(w);
+    wf_assert(wf_wheel_count(w) == 0);
+}
+
+void wf_timer_arm(struct wf_timer *t, struct wf_wheel *w, uint64_t deadline_ns,
+                  weft_wakeable *target)
+{
+    uint64_t at;
+
+    /* acquire: pairs with the release in wheel_fire, whose reads of t end before our writes */
+    wf_assert(wf_load_u32(&t->state, WF_ACQUIRE) != WF_TIMER_ARMED);
+    wf_debug_assert(target != NULL);
+    t->deadline = deadline_ns;
+    t->wheel = w;
+    t->target = target;
+    wheel_lock(w);
+    /* relaxed: who fires t has the lock from us; a cancel elsewhere has t from our caller */
+    wf_store_u32(&t->state, WF_TIMER_ARMED, WF_RELAXED);
+    at = wheel_link(w, t);
+    wheel_count(w, 1);
+    /* W6: nothing else was added. relaxed: see wf_wheel_next. */
+    if (at < wf_load_u64(&w->next, WF_RELAXED))
+        wf_store_u64(&w->next, at, WF_RELAXED);
+    wheel_unlock(w);
+}
+
+bool wf_timer_cancel(struct wf_timer *t)
+{
+    weft_wakeable *target;
+    struct wf_wheel *w;
+
+    /*
+     * Without the lock: IDLE can only be turned into ARMED by the owner, who is our caller. FIRED
+     * is stored by who fires as the last touch of t, so nobody else has t in hand: acquire,
+     * pairs with the release in wheel_fire. ARMED may turn into FIRED until we have the lock.
+     */
+    if (wf_load_u32(&t->state, WF_ACQUIRE) != WF_TIMER_ARMED)
+        return false;
+    w = t->wheel;
+    wheel_lock(w);
+    /* relaxed: stored under the lock by who fires */
+    if (wf_load_u32(&t->state, WF_RELAXED) != WF_TIMER_ARMED) {
+        wheel_unlock(w);
+        return false;
+    }
+    wheel_unlink(w, t);
+    wheel_count(w, -1);
+    wheel_publish(w);
+    target = t->target;
+    /* relaxed: the lock is the order, and IDLE means something to the owner only */
+    wf_store_u32(&t->state, WF_TIMER_IDLE, WF_RELAXED);
+    wheel_unlock(w);
+    target->type->release(target);
+    return true;
+}
+
+bool wf_timer_retarget(struct wf_timer *t, weft_wakeable *target)
+{
+    weft_wakeable *old;
+    struct wf_wheel *w;
+
+    wf_debug_assert(target != NULL);
+    /* acquire: as in wf_timer_cancel */
+    if (wf_load_u32(&t->state, WF_ACQUIRE) != WF_TIMER_ARMED)
+        return false;
+    w = t->wheel;
+    wheel_lock(w);
+    /* relaxed: stored under the lock by who fires */
+    if (wf_load_u32(&t->state, WF_RELAXED) != WF_TIMER_ARMED) {
+        wheel_unlock(w);
+        return false;
+    }
+    old = t->target;
+    t->target = target;
+    wheel_unlock(w);
+    old->type->release(old);
+    return true;
+}
+
+unsigned wf_wheel_advance(struct wf_wheel *w, uint64_t now_ns)
+{
+    struct wheel_batch batch;
+    unsigned fired = 0;
+    bool more;
+
+    /* Nothing is due: the common answer, without the lock. The wheel's tick then stays behind,
+     * which costs a later timer some cascades, never its time. */
+    if (now_ns < wf_wheel_next(w))
+        return 0;
+    do {
+        batch.count = 0;
+        wheel_lock(w);
+        more = wheel_turn(w, now_ns >> WF_WHEEL_TICK_SHIFT, &batch);
+        wheel_publish(w);
+        wheel_unlock(w);
+        for (unsigned i = 0; i < batch.count; i++) {
+            weft_wakeable *target = batch.targets[i];
+
+            target->type->wake(target);
+            target->type->release(target);
+        }
+        fired += batch.count;
+    } while (more);
+    return fired;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wheel.h - a seat's timers: armed and cancelled in constant time, fired in order of their ticks.
+ *
+ * A timer is a few words inside what waits for it (a sleep, a deadline scope), so arming
+ * allocates nothing and cannot fail. It wakes one target, once, never early. All of this may be
+ * called from any thread; the wheel must outlive every call on a timer that was armed on it.
+ */
+#ifndef WF_TIME_WHEEL_H
+#define WF_TIME_WHEEL_H
+
+#include "base/list.h"
+#include "base/lock.h"
+
+#include <weft/future.h>
+
+struct wf_wheel;
+
+enum wf_timer_state { WF_TIMER_IDLE = 0, WF_TIMER_ARMED = 1, WF_TIMER_FIRED = 2 };
+
+/* All zero is an idle timer. It must stay where it is while armed. */
+struct wf_timer {
+    /* under the wheel's lock while armed, else its owner's */
+    struct wf_list link;
+    uint32_t slot; /* the number of the slot that it was linked in */
+
+    /* atomic: see ORDER in wheel.c */
+    struct wf_atomic_u32 state; /* enum wf_timer_state */
+
+    /* written by its owner's calls only, who may read them freely; others: under the lock */
+    uint64_t deadline;      /* nanoseconds on the monotonic clock; WEFT_FOREVER: never fires */
+    struct wf_wheel *wheel; /* where it was last armed; NULL: never armed */
+    weft_wakeable *target;  /* while armed: what to wake, one reference that the wheel owns */
+};
+
+_Static_assert(sizeof(struct wf_timer) <= sizeof(uintptr_t) * WEFT_FUTURE_WORDS ||
+                   sizeof(uintptr_t) < 8,
+               "a timer lives inside a future");
+
+/* now_ns is where the wheel begins: any moment that is not in the future. */
+void wf_wheel_init(struct wf_wheel *w, uint64_t now_ns);
+
+/* No timer may be armed. */
+void wf_wheel_release(struct wf_wheel *w);
+
+/*
+ * Wake target once the monotonic clock reaches deadline_ns. The timer is not armed; target is a
+ * reference that the wheel now owns. A deadline that has passed fires at the next advance;
+ * WEFT_FOREVER never does, but counts as armed.
+ */
+void wf_timer_arm(struct wf_timer *t, struct wf_wheel *w, uint64_t deadline_ns,
+                  weft_wakeable *target);
+
+/*
+ * Once it returns nobody but the caller touches t. True: it was armed, is idle now, and the target
+ * was released unwoken. False: it had fired (its wake may still be under way), or was idle.
+ */
+bool wf_timer_cancel(struct wf_timer *t);
+
+/*
+ * Wake another target than the one given before. For the owner of t. True: the wheel owns the new
+ * reference and has released the old. False: the timer is not armed, it has fired meanwhile; the
+ * reference is still the caller's.
+ */
+bool wf_timer_retarget(struct wf_timer *t, weft_wakeable *target);
+
+/*
+ * Would the timer, as last armed, wake this target? For the owner of t, who then need not
+ * retarget. No lock: only the owner's calls write the word.
+ */
+WF_INLINE bool wf_timer_wakes(const struct wf_timer *t, const weft_wakeable *target)
+{
+    return t->target == target;
+}
+
+/* Has it fired since it was armed? Then nobody but the owner touches t any more. */
+WF_INLINE bool wf_timer_fired(const struct wf_timer *t)
+{
+    /* acquire: pairs with the release in wheel_fire; the last touch of t by another thread */
+    return wf_load_u32(&t->state, WF_ACQUIRE) == WF_TIMER_FIRED;
+}
+
+/*
+ * Fire all timers that are due at now_ns and wake their targets, outside the lock. Any number of
+ * threads may do it at once and share the work. A now_ns older than an earlier call's fires
+ * nothing. Returns the number of timers that this call fired.
+ */
+unsigned wf_wheel_advance(struct wf_wheel *w, uint64_t now_ns);
+
+/*
+ * The rest is for the implementation and its tests.
+ */
+
+#define WF_WHEEL_TICK_SHIFT 16 /* a tick is 2^16 ns, 65.536 us */
+#define WF_WHEEL_LEVELS     8  /* 8 levels of 6 bits and 16 bits of tick: all 64 bits of a time */
+#define WF_WHEEL_SLOT_BITS  6
+#define WF_WHEEL_SLOTS      (1u << WF_WHEEL_SLOT_BITS)
+#define WF_WHEEL_NEVER      (WF_WHEEL_LEVELS * WF_WHEEL_SLOTS) /* the slot of what never fires */
+
+struct wf_wheel_slot {
+    struct wf_list timers; /* in the order of arming */
+    uint64_t first;        /* no timer here is due before, in ns; WEFT_FOREVER when empty */
+};
+
+struct wf_wheel {
+    /* atomic: written under the lock, read by anyone */
+    struct wf_atomic_u64 next;  /* nothing is due before, in ns */
+    struct wf_atomic_u64 count; /* timers armed */
+
+    /* under lock */
+    struct wf_lock lock;
+    uint32_t levels;                    /* bit per level: it has a slot in use */
+    uint64_t tick;                      /* all earlier ticks are done */
+    uint64_t used[WF_WHEEL_LEVELS + 1]; /* bit per slot: it has a timer */
+    struct wf_list cascade;             /* of the slot that tick has reached: to be spread */
+    struct wf_wheel_slot slots[WF_WHEEL_NEVER + 1];
+};
+
+/*
+ * The moment at which advance has something to do; WEFT_FOREVER: never. It is the tick of the
+ * earliest timer, or, where that timer was cancelled, at most once per level a moment before.
+ */
+WF_INLINE uint64_t wf_wheel_next(const struct wf_wheel *w)
+{
+    /* relaxed: a hint for when to look; who arms an earlier timer tells the sleeper itself */
+    return wf_load_u64(&w->next, WF_RELAXED);
+}
+
+/* Timers armed now. */
+WF_INLINE uint64_t wf_wheel_count(const struct wf_wheel *w)
+{
+    /* relaxed: a statistic */
+    return wf_load_u64(&w->count, WF_RELAXED);
+}
+
+/* Verify all invariants that can be seen; the lock is not held. For tests. */
+void wf_wheel_check(struct wf_wheel *w);
+
+#endif

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# source.sh SOURCE_DIR - the rules of the source tree that a compiler does not check:
+#
+#   layers    a file includes its own folder and lower ones:
+#             base < fiber, time < task < io < sched < net
+#   homes     errno, thread-locals and raw atomics each live in one place (comments do not count)
+#   pages     every file names its licence, is at most 900 lines long, and leaves nothing undone
+#
+# Prints each breach as file:line and exits 1 if there is any.
+set -euo pipefail
+cd "$1"
+
+breaches=0
+breach() {
+    printf '%s\n' "$1"
+    breaches=$((breaches + 1))
+}
+
+mapfile -t sources < <(find src include -name '*.[ch]' | sort)
+folders=()
+for folder in src include tests bench examples tools scripts .ci cmake; do
+    [[ ! -d $folder ]] || folders+=("$folder")
+done
+mapfile -t every < <(find "${folders[@]}" -type f ! -name '*.md' ! -path '*/__pycache__/*' | sort)
+
+# A file without its comments and string literals, one "file:line:text" per line.
+code() {
+    awk '
+    BEGIN { quote = "\"" }
+    FNR == 1 { inside = 0 }
+    {
+        out = ""; n = length($0); i = 1
+        while (i <= n) {
+            two = substr($0, i, 2); one = substr(two, 1, 1)
+            if (inside) {
+                if (two == "*/") { inside = 0; i++ }
+            } else if (two == "/*") {
+                inside = 1; i++
+            } else if (one == quote) {
+                for (i++; i <= n && substr($0, i, 1) != quote; i++)
+                    if (substr($0, i, 1) == "\\") i++
+                out = out "\"\""
+            } else {
+                out = out one
+            }
+            i++
+        }
+        if (out ~ /[^ \t]/) print FILENAME ":" FNR ":" out
+    }' "$@"
+}
+
+rank() {
+    case $1 in
+    base) echo 0 ;;
+    fiber | time) echo 1 ;;
+    task) echo 2 ;;
+    io) echo 3 ;;
+    sched) echo 4 ;;
+    net) echo 5 ;;
+    *) echo none ;;
+    esac
+}
+
+check_layers() {
+    local line file where target own folder
+
+    while IFS= read -r line; do
+        file=${line%%:*}
+        where=${line%:*}
+        target=${line#*\"}
+        target=${target%\"}
+        own=$(cut -d/ -f2 <<<"$file")
+        folder=${target%%/*}
+        if [[ $target != */* ]]; then
+            breach "$where: name the folder: \"$own/$target\""
+        elif [[ $(rank "$own") == none || $(rank "$folder") == none ]]; then
+            [[ $target == model/atomic.h ]] ||
+                breach "$where: \"$target\" belongs to no layer"
+        elif [[ $folder != "$own" && $(rank "$folder") -ge $(rank "$own") ]]; then
+            breach "$where: $own may not include $target"
+        fi
+    done < <(grep -nE '^[ 	]*#[ 	]*include[ 	]*"' "${sources[@]}" | grep '^src/' |
+        sed -E 's/^([^:]*:[^:]*):.*"(.*)".*/\1:"\2"/')
+}
+
+# check_home WHAT PATTERN FILE...: the pattern occurs in these files only.
+check_home() {
+    local what=$1 pattern=$2 line
+    shift 2
+
+    while IFS= read -r line; do
+        [[ " $* " == *" ${line%%:*} "* ]] || breach "${line%%:*}:$(cut -d: -f2 <<<"$line"): $what"
+    done < <(grep -E "^[^:]*:[^:]*:.*$pattern" <<<"$all_code" || true)
+}
+
+check_pages() {
+    local file lines
+
+    for file in "${every[@]}"; do
+        lines=$(wc -l <"$file")
+        [[ $lines -le 900 ]] || breach "$file:$lines: more than 900 lines"
+        case $file in
+        *.json | *.in | *.txt | *.corpus) ;;
+        *) head -n 3 "$file" | grep -q 'SPDX-License-Identifier: MIT' ||
+            breach "$file:1: no licence line" ;;
+        esac
+        while IFS= read -r line; do
+            breach "$file:${line%%:*}: left undone"
+        done < <(grep -nE '\b([T]ODO|[F]IXME|[X]XX)\b' "$file" || true)
+    done
+}
+
+all_code=$(code "${sources[@]}")
+
+check_layers
+check_home "errno is read in src/base/sys.c only" '(^|[^_A-Za-z0-9])errno([^_A-Za-z0-9.]|$)' \
+    src/base/sys.c src/base/errno.c include/weft/errno.h
+check_home "a thread-local outside src/base/lock.c and src/task/current.c" \
+    '(__thread|_Thread_local|thread_local)([^_A-Za-z0-9]|$)' src/base/lock.c src/task/current.c
+check_home "a raw atomic outside src/base/atomic.h" \
+    '(__atomic_|__sync_|_Atomic|stdatomic\.h|atomic_(load|store|fetch|exchange|compare))' \
+    src/base/atomic.h
+check_pages
+
+if [[ $breaches -gt 0 ]]; then
+    printf '%d breaches\n' "$breaches"
+    exit 1
+fi
+printf '%d files of the library, %d in all: sound\n' "${#sources[@]}" "${#every[@]}"
