@@ -6,27 +6,24 @@
 #include "base/log.h"
 #include "base/sys.h"
 
-#define LOCK_SPINS 40
+#define LOCK_SPINS    100
+#define LOCK_SLICE_NS 20000
 
 void wf_lock_wait(struct wf_lock *l)
 {
-    for (int i = 0; i < LOCK_SPINS; i++) {
+    for (unsigned i = 1;; i++) {
         uint32_t old = 0;
 
-        /* acquire: pairs with the release in wf_unlock. The load first keeps the line shared. */
+        /* The load first keeps the line shared. acquire: pairs with the release in wf_unlock. */
         if (wf_load_u32(&l->word, WF_RELAXED) == 0 &&
             wf_cas_u32(&l->word, &old, 1, WF_ACQUIRE, WF_RELAXED))
             return;
-        wf_spin_pause();
+        if (i % LOCK_SPINS)
+            wf_spin_pause();
+        else
+            /* Returns at once if the lock is free by now; nobody wakes it otherwise. */
+            (void)wf_sys_futex_wait(&l->word, 1, LOCK_SLICE_NS);
     }
-    /* acquire: pairs with the release in wf_unlock. 2 says that an unlock must wake. */
-    while (wf_swap_u32(&l->word, 2, WF_ACQUIRE) != 0)
-        wf_sys_futex_wait(&l->word, 2, WF_NO_TIMEOUT);
-}
-
-void wf_lock_wake(struct wf_lock *l)
-{
-    wf_sys_futex_wake(&l->word, 1);
 }
 
 /*

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lock.h - the library's mutex: three states in one word, a futex behind it.
+ * lock.h - the library's mutex: one word, taken by one atomic operation, given back by a plain store.
  *
- * IDEA     0 free, 1 held, 2 held and somebody may sleep. Uncontended lock and unlock are one
- *          atomic operation each; a waiter spins a little and then sleeps in the kernel,
- *          so a preempted holder stalls nobody's processor.
+ * IDEA     All critical sections are short. A waiter spins for a few microseconds, then sleeps in slices
+ *          and looks again, so a preempted holder stalls nobody's processor. Nobody is woken: the unlock
+ *          need not know whether anyone waits, and that saves an atomic operation (6 ns) on every
+ *          unlock, for some 20 us in the rare case that a holder was preempted.
  * LOCKS    Every lock has a rank; a thread takes locks in growing rank only. Debug builds check
  *          it. No user code, no wake and no blocking system call under a lock.
  * ORDER    lock acquires what the last unlock released.
@@ -36,7 +37,6 @@ struct wf_lock {
 #define WF_LOCK_INIT(r) {.word = {0}, .rank = (r)}
 
 void wf_lock_wait(struct wf_lock *l);
-void wf_lock_wake(struct wf_lock *l);
 void wf_lock_rank_push(const struct wf_lock *l);
 void wf_lock_rank_pop(const struct wf_lock *l);
 
@@ -76,8 +76,7 @@ WF_INLINE void wf_unlock(struct wf_lock *l)
     wf_lock_rank_pop(l);
 #endif
     /* release: pairs with the acquires in wf_lock, wf_try_lock and wf_lock_wait */
-    if (wf_unlikely(wf_swap_u32(&l->word, 0, WF_RELEASE) == 2))
-        wf_lock_wake(l);
+    wf_store_u32(&l->word, 0, WF_RELEASE);
 }
 
 #endif

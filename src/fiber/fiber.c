@@ -34,19 +34,52 @@ static void coro_unpoison(const struct wf_coro *c)
     ASAN_UNPOISON_MEMORY_REGION(c->sp, (size_t)(end - (const char *)c->sp));
 }
 #else
-# define coro_bounds_of_thread(c)   ((void)0)
-# define coro_bounds_of_stack(c, s) ((void)0)
-# define coro_unpoison(c)           ((void)0)
+static void coro_bounds_of_thread(struct wf_coro *c)
+{
+    (void)c;
+}
+
+static void coro_bounds_of_stack(struct wf_coro *c, const struct wf_stack *s)
+{
+    (void)c, (void)s;
+}
+
+static void coro_unpoison(const struct wf_coro *c)
+{
+    (void)c;
+}
 #endif
 
 #if WF_TSAN
-# define coro_context_of_thread(c) ((c)->context = __tsan_get_current_fiber())
-# define coro_context_create(c)    ((c)->context = __tsan_create_fiber(0))
-# define coro_context_destroy(c)   __tsan_destroy_fiber((c)->context)
+static void coro_context_of_thread(struct wf_coro *c)
+{
+    c->context = __tsan_get_current_fiber();
+}
+
+static void coro_context_create(struct wf_coro *c)
+{
+    c->context = __tsan_create_fiber(0);
+}
+
+static void coro_context_destroy(struct wf_coro *c)
+{
+    __tsan_destroy_fiber(c->context);
+}
 #else
-# define coro_context_of_thread(c) ((void)0)
-# define coro_context_create(c)    ((void)0)
-# define coro_context_destroy(c)   ((void)0)
+static void coro_context_of_thread(struct wf_coro *c)
+{
+    (void)c;
+}
+
+static void coro_context_create(struct wf_coro *c)
+{
+    (void)c;
+}
+
+static void coro_context_destroy(struct wf_coro *c)
+{
+    (void)c;
+}
 #endif
 
 void wf_coro_init_thread(struct wf_coro *c)

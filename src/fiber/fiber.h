@@ -102,7 +102,7 @@ WF_INLINE void *wf_coro_switch(struct wf_coro *from, struct wf_coro *to, void *v
 {
     wf_coro_asan_leave(wf_coro_fake_slot(from), to);
     wf_coro_tsan_enter(to);
-    value = wf_switch(&from->sp, to->sp, value);
+    value = wf_switch_inline(&from->sp, to->sp, value);
     wf_coro_asan_enter(wf_coro_fake_stack(from));
     return value;
 }

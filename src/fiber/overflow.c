@@ -204,7 +204,7 @@ int wf_overflow_thread_enter(void)
     if (!(self->earlier.ss_flags & SS_DISABLE) && self->earlier.ss_size >= OVERFLOW_STACK_SIZE)
         goto entered;
     rc = wf_sys_mmap(&alternate.ss_sp, alternate.ss_size, PROT_READ | PROT_WRITE,
-                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK);
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK);
     if (rc < 0)
         return rc;
     rc = wf_sys_sigaltstack(&alternate, NULL);

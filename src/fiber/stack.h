@@ -92,7 +92,7 @@ int wf_stack_get(struct wf_stack_cache *c, size_t size, struct wf_stack **out);
 /* Nothing on it is needed any more. Does not fail. */
 void wf_stack_put(struct wf_stack_cache *c, struct wf_stack *s);
 
-/* Where frames may begin: 16-aligned, and in the same cache line group as the descriptor. */
+/* Where frames may begin: right below the descriptor, 16-aligned. */
 WF_INLINE void *wf_stack_top(struct wf_stack *s)
 {
     return s;
@@ -104,6 +104,14 @@ bool wf_stack_in_guard(const struct wf_stack *s, const void *p);
 
 /* Give all that is idle in the shared pool back to the kernel. */
 void wf_stack_pool_trim(void);
+
+/*
+ * Idle memory beyond the limits is given back a little later. wash_at: the moment when that is
+ * due, on the clock; UINT64_MAX: nothing to do. wash_step does a part of it, some 0.1 ms worth: for
+ * who has nothing better to do then.
+ */
+uint64_t wf_stack_pool_wash_at(void);
+void wf_stack_pool_wash_step(void);
 
 /* For tests and metrics. Stacks; `out` includes those that idle in workers' caches. */
 struct wf_stack_stats {

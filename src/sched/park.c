@@ -154,7 +154,10 @@ static void park_set_alarm(struct weft_runtime *rt)
 
 static uint64_t park_timeout(uint64_t next, uint64_t until_ns)
 {
-    uint64_t at = next < until_ns ? next : until_ns, now;
+    uint64_t at = next < until_ns ? next : until_ns, now, wash_at = wf_stack_pool_wash_at();
+
+    if (wf_unlikely(wash_at < at))
+        at = wash_at;
 
     if (at == WEFT_FOREVER)
         return WF_NO_TIMEOUT;
@@ -255,6 +258,12 @@ void wf_worker_park(struct wf_worker *w, uint64_t until_ns)
     if (park_spin(w))
         return;
     wf_slab_trim();
+    if (wf_unlikely(wf_stack_pool_wash_at() != UINT64_MAX) &&
+        wf_clock_now() >= wf_stack_pool_wash_at()) {
+        /* Idle time is the time to tidy up: a little, then look for work again. */
+        wf_stack_pool_wash_step();
+        return;
+    }
     wf_idle_sleep_begin(&rt->idle, w->searching);
     w->searching = false;
     /* Also what the park hook spawned. */

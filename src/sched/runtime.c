@@ -157,7 +157,7 @@ static bool runtime_describe_fault(const void *addr, struct wf_overflow_report *
 
     if (!th || !th->fiber || !wf_stack_in_guard(th->fiber->stack, addr))
         return false;
-    t = &th->fiber->task->task;
+    t = th->fiber->task;
     *out = (struct wf_overflow_report){.task_name = wf_task_name(t),
                                        .site = t->site,
                                        .task_id = t->id,

@@ -25,6 +25,7 @@
 #include "base/sys.h"
 #include "fiber/overflow.h"
 #include "sched/account.h"
+#include "task/fiber_task.h"
 
 #include <weft/time.h>
 
@@ -105,9 +106,8 @@ static void worker_woken(struct wf_scheduler *sched, struct weft_task *t)
         wf_runtime_inject(wf_runtime_of(sched), t);
 }
 
-static void worker_spawned(struct wf_scheduler *sched, struct weft_task *t)
+static void worker_spawned(struct wf_scheduler *sched, struct wf_thread *th, struct weft_task *t)
 {
-    struct wf_thread *th = wf_thread_self();
     struct wf_worker *w;
     bool more;
 
@@ -299,11 +299,12 @@ static void worker_check_alarm(struct wf_worker *w)
         wf_worker_alarm(w);
 }
 
-/* One poll of t, or several when it yields and nothing else is ready. */
-static void worker_poll(struct wf_worker *w, struct weft_task *t)
+/* One poll of t, or several when it yields and nothing else is ready. In the loop itself: see
+ * wf_fiber_poll. */
+WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
 {
     struct wf_thread *th = &w->thread;
-    const struct wf_task_type *type = wf_task_type_of(t);
+    bool stackless = wf_task_type_of(t)->stackless;
     struct wf_seat *s = w->seat;
     enum wf_poll_result result;
     bool cancelled;
@@ -321,7 +322,7 @@ static void worker_poll(struct wf_worker *w, struct weft_task *t)
         th->budget = WF_COOP_BUDGET;
         worker_hook(w->rt->set.config.on_task_poll_start, w, t);
         wf_seat_leave(s);
-        result = type->poll(t, th, cancelled);
+        result = stackless ? wf_async_poll(t, cancelled) : wf_fiber_poll(t, th, cancelled);
         worker_hook(w->rt->set.config.on_task_poll_stop, w, t);
         if (wf_unlikely(!wf_seat_enter(s)))
             worker_wait_seat(s);

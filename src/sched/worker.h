@@ -8,7 +8,8 @@
 #include "sched/runtime.h"
 
 struct wf_worker {
-    struct wf_thread thread; /* first: what wf_thread_self returns */
+    /* first: what wf_thread_self returns. Aligned, since workers stand in an array. */
+    struct wf_thread thread WF_ALIGNED(WF_CACHE_LINE);
     struct weft_runtime *rt;
     struct wf_seat *seat;
     pthread_t handle;

@@ -4,22 +4,16 @@
  * header.
  */
 #include "base/log.h"
-#include "task/current.h"
 #include "task/locals.h"
 #include "task/task.h"
 #include "task/waker.h"
 
 #include <errno.h>
 
-static void *async_state(struct weft_task *t)
-{
-    return (struct wf_async_task *)(void *)t + 1;
-}
-
 static void async_finish(struct weft_task *t, int result)
 {
-    const weft_async_type *type = wf_async_type_of(t);
-    weft_async *a = async_state(t);
+    const weft_async_type *type = t->async;
+    weft_async *a = wf_task_tail(t);
 
     if (a->awaiting_) {
         weft_future_drop(a->awaiting_);
@@ -32,13 +26,12 @@ static void async_finish(struct weft_task *t, int result)
     t->result = result;
 }
 
-static enum wf_poll_result async_poll(struct weft_task *t, struct wf_thread *th, bool cancelled)
+enum wf_poll_result wf_async_poll(struct weft_task *t, bool cancelled)
 {
-    const weft_async_type *type = wf_async_type_of(t);
-    weft_async *a = async_state(t);
+    const weft_async_type *type = t->async;
+    weft_async *a = wf_task_tail(t);
     weft_context cx = {{&t->wakeable}};
 
-    (void)th;
     if (wf_unlikely(cancelled)) {
         async_finish(t, -ECANCELED);
         return WF_POLL_DONE;
@@ -61,7 +54,6 @@ static void async_release(weft_wakeable *w)
 
 const struct wf_task_type wf_async_kind = {
     .wakeable = {.retain = async_retain, .wake = wf_task_wake, .release = async_release},
-    .poll = async_poll,
     .stackless = true,
 };
 

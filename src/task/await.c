@@ -29,8 +29,8 @@ WF_COLD static int await_cancelled(struct wf_fiber *f)
     if (f->ignored == IGNORED_MAX)
         wf_log("task %llu \"%s\" (spawned at %s) was cancelled and goes on in spite of %d answers of "
                "-ECANCELED",
-               (unsigned long long)f->task->task.id, wf_task_name(&f->task->task),
-               f->task->task.site ? f->task->task.site : "?", IGNORED_MAX);
+               (unsigned long long)f->task->id, wf_task_name(f->task),
+               f->task->site ? f->task->site : "?", IGNORED_MAX);
     if (!f->ending)
         wf_fiber_suspend(f, WF_POLL_YIELD);
     return -ECANCELED;

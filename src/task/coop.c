@@ -80,6 +80,7 @@ int weft_unconstrained(weft_fn *fn, void *arg)
 struct shield {
     struct wf_fiber *fiber;
     struct wf_deadline *deadline; /* the scopes that are masked */
+    weft_shield *outer;
 };
 
 _Static_assert(sizeof(struct shield) <= sizeof(weft_shield), "weft_shield is too small");
@@ -91,7 +92,9 @@ weft_shield *weft_shield_enter(weft_shield *scope)
     *s = (struct shield){.fiber = wf_fiber_self()};
     if (s->fiber) {
         s->deadline = s->fiber->deadline;
+        s->outer = s->fiber->shields;
         s->fiber->deadline = NULL;
+        s->fiber->shields = scope;
         s->fiber->shield++;
     }
     return scope;
@@ -103,8 +106,17 @@ void weft_shield_leave(weft_shield *scope)
 
     if (!s->fiber)
         return;
-    wf_assert(s->fiber->shield > 0);
+    wf_assert(s->fiber->shield > 0 && s->fiber->shields == scope);
     s->fiber->shield--;
+    s->fiber->shields = s->outer;
     s->fiber->deadline = s->deadline;
     s->fiber = NULL;
+}
+
+bool wf_shield_unwind(struct wf_fiber *f)
+{
+    if (!f->shields)
+        return false;
+    weft_shield_leave(f->shields);
+    return true;
 }

@@ -71,7 +71,7 @@ bool wf_deadline_arm(struct wf_fiber *f)
     d = f->deadline->nearest;
     if (d->at != WEFT_FOREVER && !d->timer.wheel)
         wf_timer_arm(&d->timer, wf_thread_self()->wheel, d->at,
-                     wf_wakeable_retain(&f->task->task.wakeable));
+                     wf_wakeable_retain(&f->task->wakeable));
     return false;
 }
 

@@ -39,6 +39,9 @@ WF_INLINE bool wf_deadline_known(struct wf_fiber *f)
  * wait. Call only with f->deadline set. */
 bool wf_deadline_arm(struct wf_fiber *f);
 
+/* Leave the innermost shield, so that the scopes that it masked are back. False: there is none. */
+bool wf_shield_unwind(struct wf_fiber *f);
+
 /* Read the clock: has it passed? Call only with f->deadline set. */
 bool wf_deadline_check(struct wf_fiber *f);
 

@@ -36,7 +36,7 @@ static void fiber_drop_kept(struct wf_fiber *f)
     while ((kept = f->kept)) {
         if (WF_DEBUG)
             wf_log("task %llu \"%s\" ended with a %s future left pending; it is dropped",
-                   (unsigned long long)f->task->task.id, wf_task_name(&f->task->task),
+                   (unsigned long long)f->task->id, wf_task_name(f->task),
                    kept->type->name);
         weft_future_drop(kept);
         wf_assert(f->kept != kept);
@@ -45,13 +45,16 @@ static void fiber_drop_kept(struct wf_fiber *f)
 
 void wf_fiber_end(struct wf_fiber *f, int result)
 {
-    struct weft_task *t = &f->task->task;
+    struct weft_task *t = f->task;
 
     wf_assert(!f->ending);
     f->ending = true;
-    /* Clean-up may await: it is shielded, and the scopes that a panic left behind do not count. */
-    while (f->deadline)
-        wf_deadline_pop(f->deadline);
+    /* Clean-up may await: it is shielded, and the scopes that a panic left behind do not count, nor
+     * may their timers outlive the stack: also those that shields mask. */
+    do {
+        while (f->deadline)
+            wf_deadline_pop(f->deadline);
+    } while (wf_shield_unwind(f));
     f->shield++;
     fiber_drop_kept(f);
     wf_defer_run(f);
@@ -65,7 +68,7 @@ static void fiber_main(void *arg)
 {
     struct wf_fiber *f = arg;
 
-    wf_fiber_end(f, f->task->fn(f->task->arg));
+    wf_fiber_end(f, f->fn(f->arg));
 }
 
 static size_t fiber_stack_size(const struct weft_task *t)
@@ -73,74 +76,58 @@ static size_t fiber_stack_size(const struct weft_task *t)
     return t->extra && t->extra->stack_size ? t->extra->stack_size : t->sched->stack_size;
 }
 
-/* The first poll. False: the task has ended without running. */
-static bool fiber_begin(struct wf_fiber_task *ft, struct wf_thread *th, bool cancelled)
+bool wf_fiber_begin(struct weft_task *t, struct wf_thread *th, bool cancelled)
 {
     struct wf_stack *stack;
+    void *arg = t->arg;
     struct wf_fiber *f;
     char *top;
-    int rc = cancelled ? -ECANCELED : wf_stack_get(th->stacks, fiber_stack_size(&ft->task), &stack);
+    int rc;
 
-    if (rc < 0) {
-        ft->task.result = rc;
-        if (ft->task.extra && ft->task.extra->locals)
-            wf_locals_free(&ft->task);
+    /* relaxed: the first poll is the first to count; see the union */
+    wf_store_u64(&t->poll_time, 0, WF_RELAXED);
+    rc = cancelled ? -ECANCELED : wf_stack_get(th->stacks, fiber_stack_size(t), &stack);
+    if (wf_unlikely(rc < 0)) {
+        t->result = rc;
+        if (t->extra && t->extra->locals)
+            wf_locals_free(t);
         return false;
     }
     top = (char *)wf_stack_top(stack) - sizeof(struct wf_fiber);
     top -= (uintptr_t)top & 15u;
     f = (struct wf_fiber *)(void *)top;
-    *f = (struct wf_fiber){.stack = stack, .task = ft, .cx = {{&ft->task.wakeable}}};
+    *f = (struct wf_fiber){
+        .stack = stack, .task = t, .fn = t->fn, .arg = arg, .cx = {{&t->wakeable}}};
     wf_coro_init_at(&f->coro, stack, top, fiber_main, f);
-    ft->fiber = f;
+    t->fiber = f;
+    t->flags |= WF_TASK_F_BEGUN;
     return true;
 }
 
-static void fiber_finish(struct wf_fiber_task *ft, struct wf_thread *th)
+void wf_fiber_finish(struct weft_task *t, struct wf_thread *th)
 {
-    struct wf_fiber *f = ft->fiber;
+    struct wf_fiber *f = t->fiber;
     struct wf_stack *stack = f->stack;
 
-    ft->fiber = NULL;
+    t->fiber = NULL;
     wf_coro_release(&f->coro);
     wf_stack_put(th->stacks, stack);
 }
 
 #if WF_DEBUG
 /* A future that was kept must not lie in a frame that was left: the fiber is about to reuse it. */
-static void fiber_check_kept(const struct wf_fiber *f)
+void wf_fiber_check_kept(const struct wf_fiber *f)
 {
     for (const weft_future *k = f->kept; k; k = k->kept_next_) {
         if (wf_stack_contains(f->stack, k) && (const char *)k < (const char *)f->coro.sp) {
             wf_log("task %llu: a future was forgotten while pending: the function that held it has "
                    "returned without dropping it",
-                   (unsigned long long)f->task->task.id);
+                   (unsigned long long)f->task->id);
             wf_assert(!"a pending future was forgotten");
         }
     }
 }
-#else
-# define fiber_check_kept(f) ((void)(f))
 #endif
-
-static enum wf_poll_result fiber_poll(struct weft_task *t, struct wf_thread *th, bool cancelled)
-{
-    struct wf_fiber_task *ft = (struct wf_fiber_task *)(void *)t;
-    enum wf_poll_result why;
-
-    if (wf_unlikely(!ft->fiber) && !fiber_begin(ft, th, cancelled))
-        return WF_POLL_DONE;
-    th->fiber = ft->fiber;
-    if (wf_unlikely(ft->fiber->unconstrained))
-        th->budget = INT32_MAX;
-    why = (enum wf_poll_result)(uintptr_t)wf_coro_switch(&th->native, &ft->fiber->coro, th);
-    th->fiber = NULL;
-    if (why == WF_POLL_DONE)
-        fiber_finish(ft, th);
-    else
-        fiber_check_kept(ft->fiber);
-    return why;
-}
 
 static void fiber_retain(weft_wakeable *w)
 {
@@ -162,7 +149,6 @@ void wf_task_wake(weft_wakeable *w)
 
 const struct wf_task_type wf_fiber_type = {
     .wakeable = {.retain = fiber_retain, .wake = wf_task_wake, .release = fiber_release},
-    .poll = fiber_poll,
     .stackless = false,
 };
 
@@ -182,7 +168,7 @@ void weft_panic(const char *format, ...)
         wf_log("panic outside a fiber's function: %s", text);
         wf_assert(!"panic");
     }
-    wf_log("task %llu \"%s\" (spawned at %s) panicked: %s", (unsigned long long)f->task->task.id,
-           wf_task_name(&f->task->task), f->task->task.site ? f->task->task.site : "?", text);
+    wf_log("task %llu \"%s\" (spawned at %s) panicked: %s", (unsigned long long)f->task->id,
+           wf_task_name(f->task), f->task->site ? f->task->site : "?", text);
     wf_fiber_end(f, -EOWNERDEAD);
 }

@@ -16,16 +16,55 @@ struct wf_defer;
 struct wf_fiber {
     struct wf_coro coro;
     struct wf_stack *stack;
-    struct wf_fiber_task *task;
+    struct weft_task *task;
+    weft_fn *fn;
+    void *arg;
     weft_context cx;             /* given to every future it polls */
     struct wf_deadline *deadline; /* innermost scope; NULL: none */
     weft_future *kept;           /* futures left pending by weft_select_keep */
     struct wf_defer *defers;     /* newest first */
-    uint32_t shield;             /* depth of shields */
+    weft_shield *shields;        /* innermost one; NULL: none */
+    uint32_t shield;             /* depth of shields; one more while it ends */
     uint32_t unconstrained;      /* depth of weft_unconstrained */
     uint32_t ignored;            /* -ECANCELED answers in a row */
     bool ending;                 /* in its clean-up: no way back to fn */
 };
+
+/* The first poll: give it a stack. False: the task has ended without running. */
+bool wf_fiber_begin(struct weft_task *t, struct wf_thread *th, bool cancelled);
+
+/* It has ended: take its stack back. */
+void wf_fiber_finish(struct weft_task *t, struct wf_thread *th);
+
+/* Debug builds: no kept future lies in a frame that was left. */
+void wf_fiber_check_kept(const struct wf_fiber *f);
+
+/*
+ * Poll a fiber: switch to its stack until it gives the thread back. Inline, so that a worker's
+ * loop holds the switch itself and returns are predicted (switch.h).
+ */
+WF_INLINE enum wf_poll_result wf_fiber_poll(struct weft_task *t, struct wf_thread *th,
+                                            bool cancelled)
+{
+    enum wf_poll_result why;
+    struct wf_fiber *f;
+
+    if (wf_unlikely(!(t->flags & WF_TASK_F_BEGUN)) && !wf_fiber_begin(t, th, cancelled))
+        return WF_POLL_DONE;
+    f = t->fiber;
+    th->fiber = f;
+    if (wf_unlikely(f->unconstrained))
+        th->budget = INT32_MAX;
+    why = (enum wf_poll_result)(uintptr_t)wf_coro_switch(&th->native, &f->coro, th);
+    th->fiber = NULL;
+    if (why == WF_POLL_DONE)
+        wf_fiber_finish(t, th);
+#if WF_DEBUG
+    else
+        wf_fiber_check_kept(f);
+#endif
+    return why;
+}
 
 /* Give the thread back until the task is polled again (WF_POLL_PENDING) or at once
  * (WF_POLL_YIELD). Returns the thread that it goes on on. */
@@ -42,7 +81,7 @@ WF_INLINE struct wf_fiber *wf_fiber_self(void)
 /* Asked to stop, and not shielded. */
 WF_INLINE bool wf_fiber_cancelled(const struct wf_fiber *f)
 {
-    return wf_unlikely(wf_task_is_cancelled(&f->task->task)) && f->shield == 0;
+    return wf_unlikely(wf_task_is_cancelled(f->task)) && f->shield == 0;
 }
 
 /* End the running fiber here, as deep as it stands: drop, defer, free, switch away. */

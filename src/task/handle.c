@@ -63,6 +63,9 @@ weft_task *weft_task_ref(weft_task *t)
     if (!wf_task_check(t, "weft_task_ref"))
         return NULL;
     wf_task_retain(t);
+    if (WF_DEBUG)
+        /* relaxed: who joins the new handle has got it from here */
+        (void)wf_or_u64(&t->state, WF_TASK_SHARED, WF_RELAXED);
     return t;
 }
 
@@ -106,12 +109,14 @@ void wf_task_fill_info(const struct weft_task *task, weft_task_info *info)
         .cancelled = (state & WF_TASK_CANCELLED) != 0,
         .polls = wf_load_u64(&t->polls, WF_RELAXED),
         .wakes = wf_load_u64(&t->wakes, WF_RELAXED),
-        .poll_time = wf_ticks_to_ns(wf_load_u64(&t->poll_time, WF_RELAXED)),
         .poll_time_max = wf_ticks_to_ns((uint64_t)wf_load_u32(&t->poll_max, WF_RELAXED) << 6),
         .scheduled_delay = wf_ticks_to_ns(wf_load_u64(&t->delay, WF_RELAXED)),
         .scheduled_delay_max =
             wf_ticks_to_ns((uint64_t)wf_load_u32(&t->delay_max, WF_RELAXED) << 6),
     };
+    /* Before the first poll the word is something else. */
+    if (info->polls)
+        info->poll_time = wf_ticks_to_ns(wf_load_u64(&t->poll_time, WF_RELAXED));
     if (!info->stackless)
         info->stack_size = extra && extra->stack_size ? extra->stack_size : t->sched->stack_size;
     if (extra)

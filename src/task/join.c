@@ -97,14 +97,15 @@ weft_future weft_join_future(weft_task *t)
 /* Take result and handle of a task that has ended. */
 static int join_take(struct weft_task *t, int *result)
 {
-    if (result)
-        *result = t->result;
     if (WF_DEBUG &&
         /* relaxed: only the message below depends on it */
-        (wf_or_u64(&t->state, WF_TASK_JOINED, WF_RELAXED) & WF_TASK_JOINED)) {
+        (wf_or_u64(&t->state, WF_TASK_JOINED, WF_RELAXED) & (WF_TASK_JOINED | WF_TASK_SHARED)) ==
+            WF_TASK_JOINED) {
         return wf_misuse(-EINVAL, "weft_join: task %llu was joined before",
                          (unsigned long long)t->id);
     }
+    if (result)
+        *result = t->result;
     wf_task_release(t);
     return 0;
 }
@@ -124,7 +125,7 @@ int weft_join(weft_task *t, int *result)
         return rc;
     if (wf_task_is_complete(t))
         return join_take(t, result);
-    if (t == &f->task->task)
+    if (t == f->task)
         return wf_misuse(-EDEADLK, "weft_join: a task joins itself");
     ended = weft_join_future(t);
     rc = (int)wf_await_future(f, &ended);

@@ -28,8 +28,6 @@ static int spawn_check_options(const weft_task_options *o)
 
 static int spawn_set_extra(struct weft_task *t, const weft_task_options *o)
 {
-    if (!o || (!o->name && !o->stack_size))
-        return 0;
     t->extra = wf_sys_calloc(1, sizeof(*t->extra));
     if (!t->extra)
         return -ENOMEM;
@@ -43,18 +41,16 @@ static int spawn_set_extra(struct weft_task *t, const weft_task_options *o)
 }
 
 /* The fields that both kinds share. 0 or -ENOMEM, and then the header is freed. */
-static int spawn_init(struct weft_task *t, struct wf_scheduler *s, const struct wf_task_type *type,
-                      const weft_task_options *o)
+static int spawn_init(struct wf_thread *th, struct weft_task *t, struct wf_scheduler *s,
+                      const struct wf_task_type *type, const weft_task_options *o)
 {
-    struct wf_thread *th = wf_thread_self();
-    int rc;
+    int rc = 0;
 
     t->wakeable.type = &type->wakeable;
     t->next = NULL;
     t->sched = s;
     /* relaxed: published by wf_task_publish */
     wf_store_u64(&t->polls, 0, WF_RELAXED);
-    wf_store_u64(&t->poll_time, 0, WF_RELAXED);
     wf_store_u64(&t->delay, 0, WF_RELAXED);
     wf_store_u64(&t->wakes, 0, WF_RELAXED);
     wf_store_u32(&t->poll_max, 0, WF_RELAXED);
@@ -66,69 +62,63 @@ static int spawn_init(struct weft_task *t, struct wf_scheduler *s, const struct 
     t->joiner = NULL;
     t->result = 0;
     t->flags = 0;
-    t->spare = 0;
-    rc = spawn_set_extra(t, o);
-    if (rc == 0 && th && th->task && th->task->extra && th->task->extra->locals)
+    if (wf_unlikely(o && (o->name || o->stack_size)))
+        rc = spawn_set_extra(t, o);
+    if (wf_unlikely(rc == 0 && th && th->task && th->task->extra && th->task->extra->locals))
         rc = wf_locals_inherit(t, th->task);
     if (wf_unlikely(rc < 0))
         wf_task_destroy(t);
     return rc;
 }
 
-static struct wf_slab_cache *spawn_slab(void)
+struct weft_task *wf_task_new_fiber(struct wf_thread *th, struct wf_scheduler *s,
+                                    const struct wf_spawn *p)
 {
-    struct wf_thread *th = wf_thread_self();
+    struct weft_task *t = wf_slab_alloc(th ? th->slab : NULL, sizeof(*t) + p->copy_size);
 
-    return th ? th->slab : NULL;
-}
-
-struct weft_task *wf_task_new_fiber(struct wf_scheduler *s, const weft_task_options *options,
-                                    weft_fn *fn, void *arg, const void *copy, size_t copy_size)
-{
-    struct wf_fiber_task *ft = wf_slab_alloc(spawn_slab(), sizeof(*ft) + copy_size);
-
-    if (wf_unlikely(!ft) || spawn_init(&ft->task, s, &wf_fiber_type, options) < 0)
+    if (wf_unlikely(!t) || spawn_init(th, t, s, &wf_fiber_type, p->options) < 0)
         return NULL;
-    ft->fn = fn;
-    ft->arg = arg;
-    ft->fiber = NULL;
-    if (copy) {
-        ft->arg = ft + 1;
-        memcpy(ft->arg, copy, copy_size);
+    t->fn = p->fn;
+    t->arg = p->arg;
+    if (p->copy_size) {
+        t->arg = wf_task_tail(t);
+        memcpy(t->arg, p->copy, p->copy_size);
     }
-    return &ft->task;
+    return t;
 }
 
-struct weft_task *wf_task_new_async(struct wf_scheduler *s, const weft_task_options *options,
-                                    const weft_async_type *type, const void *state)
+static struct weft_task *spawn_new_async(struct wf_thread *th, struct wf_scheduler *s,
+                                         const weft_task_options *options,
+                                         const weft_async_type *type, const void *state)
 {
-    struct wf_async_task *at = wf_slab_alloc(spawn_slab(), sizeof(*at) + type->size);
+    struct weft_task *t = wf_slab_alloc(th ? th->slab : NULL, sizeof(*t) + type->size);
 
-    if (wf_unlikely(!at) || spawn_init(&at->task, s, &wf_async_kind, options) < 0)
+    if (wf_unlikely(!t) || spawn_init(th, t, s, &wf_async_kind, options) < 0)
         return NULL;
-    at->task.spare = (uintptr_t)type;
-    memcpy(at + 1, state, type->size);
-    return &at->task;
+    /* relaxed: published by wf_task_publish */
+    wf_store_u64(&t->poll_time, 0, WF_RELAXED);
+    t->async = type;
+    memcpy(wf_task_tail(t), state, type->size);
+    return t;
 }
 
-void wf_task_publish(struct weft_task *t, unsigned handles)
+void wf_task_publish(struct wf_thread *th, struct weft_task *t, unsigned handles)
 {
-    struct wf_thread *th = wf_thread_self();
     struct wf_scheduler *s = t->sched;
     uint64_t state = WF_TASK_NOTIFIED + WF_TASK_REF * (1 + handles);
 
     /* relaxed: whoever spawns at the same moment as a shutdown is found by its next walk */
     if (wf_unlikely(wf_load_u32(&s->closing, WF_RELAXED)))
         state |= WF_TASK_CANCELLED;
-    if (th && th->sched == s)
+    if (wf_likely(th && th->sched == s))
         /* relaxed: see wf_count_u64 */
         wf_count_u64(&th->counters->spawned, 1);
-    if (wf_unlikely(s->on_spawn != NULL))
-        s->on_spawn(s->hook_user, t);
     /* release: pairs with wf_task_try_retain of a walk. The queue's own ordering carries
      * the header to the worker. */
     wf_store_u64(&t->state, state, WF_RELEASE);
-    s->ops->spawned(s, t);
+    if (wf_unlikely(s->on_spawn != NULL))
+        s->on_spawn(s->hook_user, t);
+    s->ops->spawned(s, th, t);
 }
 
 void wf_task_destroy(struct weft_task *t)
@@ -155,46 +145,40 @@ void wf_task_end(struct weft_task *t)
     wf_task_state_complete(t);
 }
 
-/* The scheduler of the calling task, or NULL with a message. */
-static struct wf_scheduler *spawn_scheduler(const char *call)
+WF_COLD static int spawn_refuse(const char *call)
 {
-    struct wf_thread *th = wf_thread_self();
-
-    if (wf_likely(th != NULL)) /* a task, or a hook on a worker */
-        return th->sched;
     wf_log("%s: called outside a task; plain threads use weft_spawn_on", call);
-    return NULL;
+    return -EPERM;
 }
 
-struct spawn {
-    const weft_task_options *options;
-    weft_fn *fn;
-    void *arg;
-    const void *copy;
-    size_t copy_size;
-};
-
-/* All ways to spawn a fiber from a task end here. handles is 1, or 0 for a detached one. */
-static int spawn_fiber(const char *call, struct weft_task **out, const struct spawn *p)
+static int spawn_check(const char *call, const struct wf_spawn *p)
 {
-    struct wf_scheduler *s = spawn_scheduler(call);
-    struct weft_task *t;
-
-    if (wf_unlikely(!s))
-        return -EPERM;
     if (wf_unlikely(!p->fn))
         return wf_misuse(-EINVAL, "%s: fn is NULL", call);
     if (wf_unlikely(p->copy_size > WEFT_COPY_MAX || (p->copy_size && !p->copy)))
         return wf_misuse(-EINVAL, "%s: %zu bytes of arguments are more than %d, or missing", call,
                          p->copy_size, WEFT_COPY_MAX);
-    if (wf_unlikely(spawn_check_options(p->options) < 0))
-        return -EINVAL;
-    t = wf_task_new_fiber(s, p->options, p->fn, p->arg, p->copy, p->copy_size);
+    return spawn_check_options(p->options);
+}
+
+/* All ways to spawn a fiber from a task end here. out NULL: detached. */
+static int spawn_fiber(const char *call, struct weft_task **out, const struct wf_spawn *p)
+{
+    struct wf_thread *th = wf_thread_self();
+    struct weft_task *t;
+    int rc;
+
+    if (wf_unlikely(!th)) /* neither a task nor a hook on a worker */
+        return spawn_refuse(call);
+    rc = spawn_check(call, p);
+    if (wf_unlikely(rc < 0))
+        return rc;
+    t = wf_task_new_fiber(th, th->sched, p);
     if (wf_unlikely(!t)) {
         wf_log("%s: no memory for a task", call);
         return -ENOMEM;
     }
-    wf_task_publish(t, out ? 1 : 0);
+    wf_task_publish(th, t, out ? 1 : 0);
     if (out)
         *out = t;
     return 0;
@@ -205,7 +189,7 @@ weft_task *weft_spawn_at(const char *site, weft_fn *fn, void *arg)
     weft_task_options o = {.site = site};
     weft_task *t = NULL;
 
-    spawn_fiber("weft_spawn", &t, &(struct spawn){.options = &o, .fn = fn, .arg = arg});
+    spawn_fiber("weft_spawn", &t, &(struct wf_spawn){.options = &o, .fn = fn, .arg = arg});
     return t;
 }
 
@@ -215,7 +199,7 @@ weft_task *weft_spawn_copy_at(const char *site, weft_fn *fn, const void *args, s
     weft_task *t = NULL;
 
     spawn_fiber("weft_spawn_copy", &t,
-                &(struct spawn){.options = &o, .fn = fn, .copy = args, .copy_size = size});
+                &(struct wf_spawn){.options = &o, .fn = fn, .copy = args, .copy_size = size});
     return t;
 }
 
@@ -234,7 +218,7 @@ weft_task *weft_spawn_with_at(const char *site, const weft_task_options *options
     weft_task_options o = spawn_sited(site, options);
     weft_task *t = NULL;
 
-    spawn_fiber("weft_spawn_with", &t, &(struct spawn){.options = &o, .fn = fn, .arg = arg});
+    spawn_fiber("weft_spawn_with", &t, &(struct wf_spawn){.options = &o, .fn = fn, .arg = arg});
     return t;
 }
 
@@ -244,7 +228,7 @@ weft_task *weft_spawn_copy_with(const weft_task_options *options, weft_fn *fn, c
     weft_task *t = NULL;
 
     spawn_fiber("weft_spawn_copy_with", &t,
-                &(struct spawn){.options = options, .fn = fn, .copy = args, .copy_size = size});
+                &(struct wf_spawn){.options = options, .fn = fn, .copy = args, .copy_size = size});
     return t;
 }
 
@@ -252,7 +236,7 @@ int weft_go_at(const char *site, weft_fn *fn, void *arg)
 {
     weft_task_options o = {.site = site};
 
-    return spawn_fiber("weft_go", NULL, &(struct spawn){.options = &o, .fn = fn, .arg = arg});
+    return spawn_fiber("weft_go", NULL, &(struct wf_spawn){.options = &o, .fn = fn, .arg = arg});
 }
 
 int weft_go_copy_at(const char *site, weft_fn *fn, const void *args, size_t size)
@@ -260,13 +244,13 @@ int weft_go_copy_at(const char *site, weft_fn *fn, const void *args, size_t size
     weft_task_options o = {.site = site};
 
     return spawn_fiber("weft_go_copy", NULL,
-                       &(struct spawn){.options = &o, .fn = fn, .copy = args, .copy_size = size});
+                       &(struct wf_spawn){.options = &o, .fn = fn, .copy = args, .copy_size = size});
 }
 
 int weft_go_with(const weft_task_options *options, weft_fn *fn, void *arg)
 {
     return spawn_fiber("weft_go_with", NULL,
-                       &(struct spawn){.options = options, .fn = fn, .arg = arg});
+                       &(struct wf_spawn){.options = options, .fn = fn, .arg = arg});
 }
 
 /* The functions behind the macros of the same name. */
@@ -298,14 +282,17 @@ int(weft_go_copy)(weft_fn *fn, const void *args, size_t size)
 int wf_spawn_fiber_on(struct wf_scheduler *s, weft_task **out, const weft_task_options *options,
                       weft_fn *fn, void *arg)
 {
+    struct wf_spawn p = {.options = options, .fn = fn, .arg = arg};
+    struct wf_thread *th = wf_thread_self();
     struct weft_task *t;
+    int rc = spawn_check("weft_spawn_on", &p);
 
-    if (spawn_check_options(options) < 0)
-        return -EINVAL;
-    t = wf_task_new_fiber(s, options, fn, arg, NULL, 0);
+    if (rc < 0)
+        return rc;
+    t = wf_task_new_fiber(th, s, &p);
     if (!t)
         return -ENOMEM;
-    wf_task_publish(t, out ? 1 : 0);
+    wf_task_publish(th, t, out ? 1 : 0);
     if (out)
         *out = t;
     return 0;
@@ -324,14 +311,15 @@ static int spawn_check_async(const weft_async_type *type, const void *state)
 int wf_spawn_async_on(struct wf_scheduler *s, weft_task **out, const weft_task_options *options,
                       const weft_async_type *type, const void *state)
 {
+    struct wf_thread *th = wf_thread_self();
     struct weft_task *t;
 
-    if (spawn_check_async(type, state) < 0)
+    if (spawn_check_async(type, state) < 0 || spawn_check_options(options) < 0)
         return -EINVAL;
-    t = wf_task_new_async(s, options, type, state);
+    t = spawn_new_async(th, s, options, type, state);
     if (!t)
         return -ENOMEM;
-    wf_task_publish(t, out ? 1 : 0);
+    wf_task_publish(th, t, out ? 1 : 0);
     if (out)
         *out = t;
     return 0;
@@ -341,8 +329,9 @@ static int spawn_async(const char *site, weft_task **out, const weft_async_type 
                        const void *state)
 {
     weft_task_options o = {.site = site};
-    struct wf_scheduler *s = spawn_scheduler("weft_spawn_async");
-    int rc = s ? wf_spawn_async_on(s, out, &o, type, state) : -EPERM;
+    struct wf_thread *th = wf_thread_self();
+    int rc = th ? wf_spawn_async_on(th->sched, out, &o, type, state)
+                : spawn_refuse("weft_spawn_async");
 
     if (rc == -ENOMEM)
         wf_log("weft_spawn_async: no memory for a task");

@@ -37,7 +37,6 @@ enum wf_poll_result {
 
 struct wf_task_type {
     weft_wakeable_type wakeable; /* first: found from a task's wakeable */
-    enum wf_poll_result (*poll)(struct weft_task *t, struct wf_thread *th, bool cancelled);
     bool stackless;
 };
 
@@ -56,7 +55,10 @@ struct weft_task {
     /* counters: see WHO; in ticks */
     struct wf_atomic_u64 ready_at; /* when it became ready */
     struct wf_atomic_u64 polls;
-    struct wf_atomic_u64 poll_time;
+    union {
+        struct wf_atomic_u64 poll_time; /* once polled */
+        void *arg;                      /* a fiber's, before its first poll */
+    };
     struct wf_atomic_u64 delay;
     struct wf_atomic_u64 wakes;
     struct wf_atomic_u32 poll_max;  /* in units of 64 ticks */
@@ -68,34 +70,26 @@ struct weft_task {
     weft_wakeable *joiner;       /* by the JOIN bits of state */
     int32_t result;              /* published by COMPLETE */
     uint32_t flags;              /* runner or queue: WF_TASK_F_... */
-    uint64_t spare;
+    union {
+        weft_fn *fn;                 /* a fiber's, before its first poll */
+        struct wf_fiber *fiber;      /* a fiber's, while WF_TASK_F_BEGUN */
+        const weft_async_type *async; /* a stackless task's */
+    };
 };
 
 #define WF_TASK_F_YIELDED 1u /* queued by a yield: RUNNING was kept */
+#define WF_TASK_F_BEGUN   2u /* a fiber that has its stack */
 
 _Static_assert(sizeof(struct weft_task) == 128, "the task header grew");
 _Static_assert(offsetof(struct weft_task, state) == WF_SLAB_STATE, "the slab looks for it there");
 
-struct wf_fiber_task {
-    struct weft_task task;
-    weft_fn *fn;
-    void *arg;
-    struct wf_fiber *fiber; /* NULL before the first poll and after the end */
-    uint64_t spare;         /* keeps the copied arguments aligned */
-};
-
-struct wf_async_task {
-    struct weft_task task;
-    /* the state follows */
-};
-
 extern const struct wf_task_type wf_fiber_type;
 extern const struct wf_task_type wf_async_kind;
 
-/* The stackless kind keeps the user's type in the spare word. */
-WF_INLINE const weft_async_type *wf_async_type_of(const struct weft_task *t)
+/* What follows the header in the same slot: a stackless task's state, a fiber's copied arguments. */
+WF_INLINE void *wf_task_tail(struct weft_task *t)
 {
-    return (const weft_async_type *)(uintptr_t)t->spare; /* NOLINT(performance-no-int-to-ptr) */
+    return t + 1;
 }
 
 WF_INLINE const struct wf_task_type *wf_task_type_of(const struct weft_task *t)
@@ -129,8 +123,8 @@ WF_INLINE bool wf_task_is_cancelled(const struct weft_task *t)
 struct wf_scheduler_ops {
     /* A task was notified: put it where a worker finds it. From any thread. */
     void (*woken)(struct wf_scheduler *s, struct weft_task *t);
-    /* A new task. From any thread. */
-    void (*spawned)(struct wf_scheduler *s, struct weft_task *t);
+    /* A new task. From any thread; th is the calling one's, or NULL. */
+    void (*spawned)(struct wf_scheduler *s, struct wf_thread *th, struct weft_task *t);
 };
 
 struct wf_scheduler {
@@ -141,14 +135,25 @@ struct wf_scheduler {
     void *hook_user;
 };
 
-/* Make a task in memory; it does not run before wf_task_publish. NULL when memory is out. */
-struct weft_task *wf_task_new_fiber(struct wf_scheduler *s, const weft_task_options *options,
-                                    weft_fn *fn, void *arg, const void *copy, size_t copy_size);
-struct weft_task *wf_task_new_async(struct wf_scheduler *s, const weft_task_options *options,
-                                    const weft_async_type *type, const void *state);
+/* What a fiber is made of. */
+struct wf_spawn {
+    const weft_task_options *options; /* NULL: none */
+    weft_fn *fn;
+    void *arg;
+    const void *copy; /* of copy_size bytes, in place of arg; 0: none */
+    size_t copy_size;
+};
+
+/* Make a task in memory; it does not run before wf_task_publish. th: the calling thread's, or NULL. NULL when
+ * memory is out. */
+struct weft_task *wf_task_new_fiber(struct wf_thread *th, struct wf_scheduler *s,
+                                    const struct wf_spawn *p);
+
+/* Poll a stackless task. Fibers: wf_fiber_poll. */
+enum wf_poll_result wf_async_poll(struct weft_task *t, bool cancelled);
 
 /* Let it run. handles: references besides the life reference. */
-void wf_task_publish(struct weft_task *t, unsigned handles);
+void wf_task_publish(struct wf_thread *th, struct weft_task *t, unsigned handles);
 
 /* Checked, made and published: what spawning from outside a task comes down to. */
 int wf_spawn_fiber_on(struct wf_scheduler *s, weft_task **out, const weft_task_options *options,
