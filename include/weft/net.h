@@ -83,8 +83,8 @@ typedef struct weft_connect_options {
 } weft_connect_options;
 
 /*
- * weft_connect - connect to "tcp://127.0.0.1:8080" (or without "tcp://"). Numeric addresses only; a host
- * name gives -ENOTSUP.
+ * weft_connect - connect to "tcp://127.0.0.1:8080" (or without "tcp://"). Numeric addresses only: a host
+ * name gives -ENOTSUP, as does another scheme.
  *
  * Awaits   until connected.  Cancel: safe, nothing stays behind.
  * Returns  0; *s is the caller's.  -ECONNREFUSED, ..., -ECANCELED, -ETIMEDOUT, -EPERM, -EINVAL

@@ -84,7 +84,7 @@ WEFT_API WEFT_MUST_CHECK int weft_runtime_new(weft_runtime **rt, const weft_conf
 WEFT_API WEFT_MUST_CHECK int weft_runtime_new_sized(weft_runtime **rt, const weft_config *config,
                                                     size_t config_size);
 /* The size of the struct that the caller was compiled with goes along. */
-#define weft_runtime_new(rt, config) weft_runtime_new_sized(rt, config, sizeof(weft_config))
+#define weft_runtime_new(...) weft_runtime_new_sized(__VA_ARGS__, sizeof(weft_config))
 
 /*
  * weft_block_on - run fn(arg) as a task and block this plain thread until it has ended.

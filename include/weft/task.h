@@ -67,11 +67,12 @@ WEFT_API weft_task *weft_spawn_with_at(const char *site, const weft_task_options
 WEFT_API int weft_go_at(const char *site, weft_fn *fn, void *arg);
 WEFT_API int weft_go_copy_at(const char *site, weft_fn *fn, const void *args, size_t size);
 
-#define weft_spawn(fn, arg)                weft_spawn_at(WEFT_SITE, fn, arg)
-#define weft_spawn_copy(fn, args, size)    weft_spawn_copy_at(WEFT_SITE, fn, args, size)
-#define weft_spawn_with(options, fn, arg)  weft_spawn_with_at(WEFT_SITE, options, fn, arg)
-#define weft_go(fn, arg)                   weft_go_at(WEFT_SITE, fn, arg)
-#define weft_go_copy(fn, args, size)       weft_go_copy_at(WEFT_SITE, fn, args, size)
+/* Variadic, so that a compound literal may stand among the arguments. */
+#define weft_spawn(...)      weft_spawn_at(WEFT_SITE, __VA_ARGS__)
+#define weft_spawn_copy(...) weft_spawn_copy_at(WEFT_SITE, __VA_ARGS__)
+#define weft_spawn_with(...) weft_spawn_with_at(WEFT_SITE, __VA_ARGS__)
+#define weft_go(...)         weft_go_at(WEFT_SITE, __VA_ARGS__)
+#define weft_go_copy(...)    weft_go_copy_at(WEFT_SITE, __VA_ARGS__)
 
 /*
  * weft_join - wait until the task has ended, take its result and the handle.
@@ -204,8 +205,8 @@ WEFT_API weft_task *weft_spawn_async_at(const char *site, const weft_async_type 
                                         const void *state);
 WEFT_API int weft_go_async(const weft_async_type *type, const void *state);
 WEFT_API int weft_go_async_at(const char *site, const weft_async_type *type, const void *state);
-#define weft_spawn_async(type, state) weft_spawn_async_at(WEFT_SITE, type, state)
-#define weft_go_async(type, state)    weft_go_async_at(WEFT_SITE, type, state)
+#define weft_spawn_async(...) weft_spawn_async_at(WEFT_SITE, __VA_ARGS__)
+#define weft_go_async(...)    weft_go_async_at(WEFT_SITE, __VA_ARGS__)
 
 /* The functions behind the macros below. */
 WEFT_API weft_poll weft_async_await(weft_async *a, weft_future *f, weft_context *cx);

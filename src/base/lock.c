@@ -43,7 +43,7 @@ void wf_lock_rank_push(const struct wf_lock *l)
 
     if (*held >> l->rank) {
         wf_log("lock order: rank %u taken while ranks 0x%x are held", l->rank, *held);
-        wf_assert(!"lock order");
+        wf_unreachable("locks are taken in the order of their ranks");
     }
     *held |= 1u << l->rank;
 }

@@ -25,22 +25,22 @@
 
 #define NS_PER_SEC 1000000000u
 
-WF_OPAQUE static int wf_sys_errno(void)
+WF_OPAQUE static int sys_errno(void)
 {
     return -errno;
 }
 
-static int wf_sys_result(long rc)
+static int sys_result(long rc)
 {
-    return rc < 0 ? wf_sys_errno() : (int)rc;
+    return rc < 0 ? sys_errno() : (int)rc;
 }
 
-static ssize_t wf_sys_count(ssize_t rc)
+static ssize_t sys_count(ssize_t rc)
 {
-    return rc < 0 ? wf_sys_errno() : rc;
+    return rc < 0 ? sys_errno() : rc;
 }
 
-static struct timespec wf_sys_timespec(uint64_t ns)
+static struct timespec sys_timespec(uint64_t ns)
 {
     return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_SEC), .tv_nsec = (long)(ns % NS_PER_SEC)};
 }
@@ -70,24 +70,24 @@ int wf_sys_mmap(void **out, size_t size, int prot, int flags)
     void *p = mmap(NULL, size, prot, flags, -1, 0);
 
     if (p == MAP_FAILED)
-        return wf_sys_errno();
+        return sys_errno();
     *out = p;
     return 0;
 }
 
 int wf_sys_munmap(void *p, size_t size)
 {
-    return wf_sys_result(munmap(p, size));
+    return sys_result(munmap(p, size));
 }
 
 int wf_sys_madvise(void *p, size_t size, int advice)
 {
-    return wf_sys_result(madvise(p, size, advice));
+    return sys_result(madvise(p, size, advice));
 }
 
 int wf_sys_mprotect(void *p, size_t size, int prot)
 {
-    return wf_sys_result(mprotect(p, size, prot));
+    return sys_result(mprotect(p, size, prot));
 }
 
 size_t wf_sys_page_size(void)
@@ -97,35 +97,35 @@ size_t wf_sys_page_size(void)
 
 int wf_sys_futex_wait(struct wf_atomic_u32 *word, uint32_t expected, uint64_t timeout_ns)
 {
-    struct timespec ts = wf_sys_timespec(timeout_ns);
+    struct timespec ts = sys_timespec(timeout_ns);
 
-    return wf_sys_result(syscall(SYS_futex, &word->raw, FUTEX_WAIT_PRIVATE, expected,
+    return sys_result(syscall(SYS_futex, &word->raw, FUTEX_WAIT_PRIVATE, expected,
                               timeout_ns == WF_NO_TIMEOUT ? NULL : &ts, NULL, 0));
 }
 
 int wf_sys_futex_wake(struct wf_atomic_u32 *word, int count)
 {
-    return wf_sys_result(syscall(SYS_futex, &word->raw, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0));
+    return sys_result(syscall(SYS_futex, &word->raw, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0));
 }
 
 int wf_sys_epoll_create(void)
 {
-    return wf_sys_result(epoll_create1(EPOLL_CLOEXEC));
+    return sys_result(epoll_create1(EPOLL_CLOEXEC));
 }
 
 int wf_sys_epoll_ctl(int epfd, int op, int fd, uint32_t events, uint64_t data)
 {
     struct epoll_event e = {.events = events, .data.u64 = data};
 
-    return wf_sys_result(epoll_ctl(epfd, op, fd, &e));
+    return sys_result(epoll_ctl(epfd, op, fd, &e));
 }
 
 /* Kernels before 5.11 have no epoll_pwait2: round up to milliseconds there. */
-static int wf_sys_epoll_wait_ms(int epfd, struct epoll_event *events, int max, uint64_t timeout_ns)
+static int sys_epoll_wait_ms(int epfd, struct epoll_event *events, int max, uint64_t timeout_ns)
 {
     uint64_t ms = (timeout_ns + 999999) / 1000000;
 
-    return wf_sys_result(epoll_wait(epfd, events, max, ms > 86400000 ? 86400000 : (int)ms));
+    return sys_result(epoll_wait(epfd, events, max, ms > 86400000 ? 86400000 : (int)ms));
 }
 
 int wf_sys_epoll_wait(int epfd, struct epoll_event *events, int max, uint64_t timeout_ns)
@@ -135,15 +135,15 @@ int wf_sys_epoll_wait(int epfd, struct epoll_event *events, int max, uint64_t ti
     int rc;
 
     if (timeout_ns == 0)
-        return wf_sys_result(epoll_wait(epfd, events, max, 0));
+        return sys_result(epoll_wait(epfd, events, max, 0));
     if (timeout_ns == WF_NO_TIMEOUT)
-        return wf_sys_result(epoll_wait(epfd, events, max, -1));
+        return sys_result(epoll_wait(epfd, events, max, -1));
     /* relaxed: a hint that saves a system call */
     if (wf_load_u32(&no_pwait2, WF_RELAXED))
-        return wf_sys_epoll_wait_ms(epfd, events, max, timeout_ns);
-    ts = wf_sys_timespec(timeout_ns);
+        return sys_epoll_wait_ms(epfd, events, max, timeout_ns);
+    ts = sys_timespec(timeout_ns);
 #ifdef SYS_epoll_pwait2
-    rc = wf_sys_result(syscall(SYS_epoll_pwait2, epfd, events, max, &ts, NULL, 0));
+    rc = sys_result(syscall(SYS_epoll_pwait2, epfd, events, max, &ts, NULL, 0));
 #else
     (void)ts;
     rc = -ENOSYS;
@@ -151,93 +151,93 @@ int wf_sys_epoll_wait(int epfd, struct epoll_event *events, int max, uint64_t ti
     if (rc != -ENOSYS && rc != -EPERM)
         return rc;
     wf_store_u32(&no_pwait2, 1, WF_RELAXED);
-    return wf_sys_epoll_wait_ms(epfd, events, max, timeout_ns);
+    return sys_epoll_wait_ms(epfd, events, max, timeout_ns);
 }
 
 int wf_sys_eventfd(void)
 {
-    return wf_sys_result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    return sys_result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
 int wf_sys_eventfd_signal(int fd)
 {
     uint64_t one = 1;
 
-    return wf_sys_result(write(fd, &one, sizeof(one)));
+    return sys_result(write(fd, &one, sizeof(one)));
 }
 
 int wf_sys_timerfd_create(void)
 {
-    return wf_sys_result(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    return sys_result(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
 }
 
 int wf_sys_timerfd_set(int fd, uint64_t at_ns)
 {
-    struct itimerspec at = {.it_value = wf_sys_timespec(at_ns)};
+    struct itimerspec at = {.it_value = sys_timespec(at_ns)};
 
-    return wf_sys_result(timerfd_settime(fd, TFD_TIMER_ABSTIME, &at, NULL));
+    return sys_result(timerfd_settime(fd, TFD_TIMER_ABSTIME, &at, NULL));
 }
 
 int wf_sys_close(int fd)
 {
-    return wf_sys_result(close(fd));
+    return sys_result(close(fd));
 }
 
 int wf_sys_socket(int domain, int type)
 {
-    return wf_sys_result(socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    return sys_result(socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 }
 
 int wf_sys_bind(int fd, const struct sockaddr *a, socklen_t size)
 {
-    return wf_sys_result(bind(fd, a, size));
+    return sys_result(bind(fd, a, size));
 }
 
 int wf_sys_listen(int fd, int backlog)
 {
-    return wf_sys_result(listen(fd, backlog));
+    return sys_result(listen(fd, backlog));
 }
 
 int wf_sys_accept(int fd, struct sockaddr *a, socklen_t *size)
 {
-    return wf_sys_result(accept4(fd, a, size, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    return sys_result(accept4(fd, a, size, SOCK_CLOEXEC | SOCK_NONBLOCK));
 }
 
 int wf_sys_connect(int fd, const struct sockaddr *a, socklen_t size)
 {
-    return wf_sys_result(connect(fd, a, size));
+    return sys_result(connect(fd, a, size));
 }
 
 int wf_sys_shutdown(int fd, int how)
 {
-    return wf_sys_result(shutdown(fd, how));
+    return sys_result(shutdown(fd, how));
 }
 
 int wf_sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size)
 {
-    return wf_sys_result(setsockopt(fd, level, name, value, size));
+    return sys_result(setsockopt(fd, level, name, value, size));
 }
 
 int wf_sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
 {
-    return wf_sys_result(getsockopt(fd, level, name, value, size));
+    return sys_result(getsockopt(fd, level, name, value, size));
 }
 
 int wf_sys_getsockname(int fd, struct sockaddr *a, socklen_t *size)
 {
-    return wf_sys_result(getsockname(fd, a, size));
+    return sys_result(getsockname(fd, a, size));
 }
 
 int wf_sys_getpeername(int fd, struct sockaddr *a, socklen_t *size)
 {
-    return wf_sys_result(getpeername(fd, a, size));
+    return sys_result(getpeername(fd, a, size));
 }
 
 int wf_sys_if_index(const char *name)
 {
     unsigned index = if_nametoindex(name);
 
-    return index ? (int)index : wf_sys_errno();
+    return index ? (int)index : sys_errno();
 }
 
 int wf_sys_set_nonblocking(int fd)
@@ -245,80 +245,94 @@ int wf_sys_set_nonblocking(int fd)
     int flags = fcntl(fd, F_GETFL);
 
     if (flags < 0)
-        return wf_sys_errno();
+        return sys_errno();
     if (flags & O_NONBLOCK)
         return 0;
-    return wf_sys_result(fcntl(fd, F_SETFL, flags | O_NONBLOCK));
+    return sys_result(fcntl(fd, F_SETFL, flags | O_NONBLOCK));
 }
 
+/* Not through recv and send: in the C library those are points of cancellation, which costs two more atomic
+ * operations a call, and no thread of ours may be cancelled. */
 ssize_t wf_sys_recv(int fd, void *buffer, size_t size)
 {
-    return wf_sys_count(recv(fd, buffer, size, 0));
+    return sys_count(syscall(SYS_recvfrom, fd, buffer, size, 0, NULL, NULL));
 }
 
 ssize_t wf_sys_send(int fd, const void *data, size_t size)
 {
-    return wf_sys_count(send(fd, data, size, MSG_NOSIGNAL));
+    return sys_count(syscall(SYS_sendto, fd, data, size, MSG_NOSIGNAL, NULL, 0));
 }
 
 ssize_t wf_sys_readv(int fd, const struct iovec *parts, int count)
 {
-    return wf_sys_count(readv(fd, parts, count));
+    return sys_count(readv(fd, parts, count));
 }
 
 ssize_t wf_sys_sendv(int fd, const struct iovec *parts, int count)
 {
     struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = (size_t)count};
 
-    return wf_sys_count(sendmsg(fd, &m, MSG_NOSIGNAL));
+    return sys_count(sendmsg(fd, &m, MSG_NOSIGNAL));
 }
 
 ssize_t wf_sys_read(int fd, void *buffer, size_t size)
 {
-    return wf_sys_count(read(fd, buffer, size));
+    return sys_count(read(fd, buffer, size));
 }
 
 ssize_t wf_sys_write(int fd, const void *data, size_t size)
 {
-    return wf_sys_count(write(fd, data, size));
+    return sys_count(write(fd, data, size));
 }
 
 ssize_t wf_sys_writev(int fd, const struct iovec *parts, int count)
 {
-    return wf_sys_count(writev(fd, parts, count));
+    return sys_count(writev(fd, parts, count));
 }
 
 int wf_sys_sigaction(int number, const struct sigaction *set, struct sigaction *old)
 {
-    return wf_sys_result(sigaction(number, set, old));
+    return sys_result(sigaction(number, set, old));
 }
 
 int wf_sys_sigaltstack(const stack_t *set, stack_t *old)
 {
-    return wf_sys_result(sigaltstack(set, old));
+    return sys_result(sigaltstack(set, old));
+}
+
+void wf_sys_signal_discard(const sigset_t *set)
+{
+    static const struct timespec now = {0};
+
+    (void)sigtimedwait(set, NULL, &now);
 }
 
 int wf_sys_membarrier_register(void)
 {
-    return wf_sys_result(
+    return sys_result(
         syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0));
 }
 
 int wf_sys_membarrier(void)
 {
-    return wf_sys_result(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0));
+    return sys_result(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0));
 }
 
 int wf_sys_timer_slack(uint64_t ns)
 {
-    return wf_sys_result(prctl(PR_SET_TIMERSLACK, (unsigned long)ns, 0, 0, 0));
+    return sys_result(prctl(PR_SET_TIMERSLACK, (unsigned long)ns, 0, 0, 0));
 }
 
 int wf_sys_random(void *buffer, size_t size)
 {
-    ssize_t n = wf_sys_count(getrandom(buffer, size, GRND_NONBLOCK));
+    ssize_t n = sys_count(getrandom(buffer, size, GRND_NONBLOCK));
 
     return n < 0 ? (int)n : (size_t)n == size ? 0 : -EAGAIN;
+}
+
+void wf_sys_thread_yield(void)
+{
+    (void)sched_yield();
 }
 
 pid_t wf_sys_getpid(void)
@@ -327,7 +341,7 @@ pid_t wf_sys_getpid(void)
 }
 
 /* The processors that a cgroup quota amounts to, rounded up; 0: no quota. */
-static unsigned wf_sys_cgroup_cpus(void)
+static unsigned sys_cgroup_cpus(void)
 {
     unsigned long quota = 0, period = 0;
     FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
@@ -347,7 +361,7 @@ static unsigned wf_sys_cgroup_cpus(void)
 
 unsigned wf_sys_cpu_count(void)
 {
-    unsigned quota = wf_sys_cgroup_cpus(), count = 1;
+    unsigned quota = sys_cgroup_cpus(), count = 1;
     cpu_set_t set;
 
     CPU_ZERO(&set);

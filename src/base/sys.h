@@ -71,12 +71,14 @@ ssize_t wf_sys_writev(int fd, const struct iovec *parts, int count);
 /* Signals. Either pointer may be NULL. */
 int wf_sys_sigaction(int number, const struct sigaction *set, struct sigaction *old);
 int wf_sys_sigaltstack(const stack_t *set, stack_t *old);
+void wf_sys_signal_discard(const sigset_t *set); /* one that is blocked and pending, if any */
 
 int wf_sys_membarrier_register(void);
 int wf_sys_membarrier(void); /* every running thread of the process passes a full barrier */
 int wf_sys_timer_slack(uint64_t ns);
 int wf_sys_random(void *buffer, size_t size);
 pid_t wf_sys_getpid(void);
+void wf_sys_thread_yield(void); /* to whom this thread has to wait for */
 unsigned wf_sys_cpu_count(void); /* that this process may use: affinity and cgroup quota; at least 1 */
 
 #endif

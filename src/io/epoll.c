@@ -4,11 +4,11 @@
  *
  * IDEA     One epoll set per seat, edge-triggered; a parent set holds them all, edge-triggered too. The
  *          kernel wakes one sleeper of the parent per event. That sleeper harvests the set named by
- *          the event until it is empty, so an edge that was consumed never hides an event.
+ *          the event, so an edge that was consumed never hides an event (E1).
  * INVARIANTS
  *     E1   An event in a seat's set is, at any moment, named by an edge in the parent that nobody has
- *          taken, or about to be harvested by an awake worker, or marked by `more` (a harvest that
- *          filled its buffer). So a worker may sleep on the parent when its own `more` is not set.
+ *          taken, or about to be harvested by an awake worker. A harvest that filled its buffer may
+ *          have left some: it has the parent name the set anew.
  *     E2   The signal and the alarm are edge-triggered descriptors: each write or expiry is one edge,
  *          and needs no read.
  */
@@ -23,6 +23,9 @@
 /* Event data: a registration's is its address, far above these. In the parent, a poller's address. */
 #define DATA_SIGNAL 1u
 #define DATA_ALARM  2u
+
+/* Events between asking for a registration's memory, for its waiter's, and using them. */
+#define PREFETCH_AHEAD 3
 
 int wf_hub_open(struct wf_hub *h, bool single)
 {
@@ -87,6 +90,7 @@ int wf_poller_open(struct wf_poller *p, struct wf_hub *h)
 
 void wf_poller_close(struct wf_poller *p)
 {
+    wf_io_forget(p);
     if (!p->hub->single && p->epfd >= 0)
         wf_sys_close(p->epfd);
     p->epfd = -1;
@@ -94,8 +98,8 @@ void wf_poller_close(struct wf_poller *p)
 
 int wf_poller_add(struct wf_poller *p, int fd, uint64_t data)
 {
-    int rc = wf_sys_epoll_ctl(p->epfd, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                           data);
+    int rc = wf_sys_epoll_ctl(p->epfd, EPOLL_CTL_ADD, fd,
+                              EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET, data);
 
     /* relaxed: a hint for the owner, who may be a moment late; sleepers are told by the kernel */
     if (rc == 0 && !wf_load_u32(&p->watched, WF_RELAXED))
@@ -121,6 +125,10 @@ static unsigned epoll_deliver(struct wf_poller *p, const struct epoll_event *eve
     for (int i = 0; i < n; i++) {
         struct wf_io *io;
 
+        if (i + PREFETCH_AHEAD < n)
+            wf_io_prefetch(events[i + PREFETCH_AHEAD].data.u64,
+                           i + 2 * PREFETCH_AHEAD < n ? events[i + 2 * PREFETCH_AHEAD].data.u64
+                                                      : 0);
         if (events[i].data.u64 == DATA_SIGNAL)
             continue;
         delivered++;
@@ -128,9 +136,11 @@ static unsigned epoll_deliver(struct wf_poller *p, const struct epoll_event *eve
         if (io)
             wf_io_event(io, events[i].events, foreign);
     }
-    /* relaxed: E1; the owner reads it after its own harvest, others after theirs */
-    if (wf_unlikely(n == WF_POLLER_MAX_EVENTS || wf_load_u32(&p->more, WF_RELAXED)))
-        wf_store_u32(&p->more, n == WF_POLLER_MAX_EVENTS, WF_RELAXED);
+    /* E1: modifying asks the set again, and a sleeper is woken if it has more. It cannot fail: the set
+     * is there. With one worker the set is slept on itself. */
+    if (wf_unlikely(n == WF_POLLER_MAX_EVENTS) && !p->hub->single)
+        (void)wf_sys_epoll_ctl(p->hub->epfd, EPOLL_CTL_MOD, p->epfd, EPOLLIN | EPOLLET,
+                               (uintptr_t)p);
     return delivered;
 }
 

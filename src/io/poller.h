@@ -15,7 +15,7 @@
 
 #include "base/lock.h"
 
-#define WF_POLLER_MAX_EVENTS 512
+#define WF_POLLER_MAX_EVENTS 256 /* a buffer of 3 KiB on the worker's own stack */
 
 struct wf_hub;
 
@@ -23,7 +23,6 @@ struct wf_poller {
     struct wf_hub *hub;
     int epfd;
     struct wf_atomic_u32 watched; /* descriptors were added: worth asking */
-    struct wf_atomic_u32 more;    /* a harvest was full: ask again before sleeping */
 };
 
 struct wf_hub {

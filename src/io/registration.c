@@ -27,6 +27,7 @@
 #include "base/lock.h"
 #include "base/sys.h"
 #include "io/poller.h"
+#include "task/deadline.h"
 #include "task/waker.h"
 
 #include <errno.h>
@@ -39,8 +40,9 @@
 #define REF_HANDLE 1u
 #define REFS_NEW   3u
 
-/* Events that say "from now on always ready". */
-#define IO_HANGUP (EPOLLHUP | EPOLLRDHUP | EPOLLERR)
+/* Events that say "from now on always ready". Urgent data is one: a read stops short at its mark, with
+ * more behind it. */
+#define IO_HANGUP (EPOLLHUP | EPOLLRDHUP | EPOLLERR | EPOLLPRI)
 
 /* Move to the harvesting worker after so many harvests by others in a row. */
 #define IO_STOLEN_MAX 16
@@ -58,12 +60,14 @@ struct io_block {
     struct wf_io entries[TABLE_BLOCK];
 };
 
+_Static_assert(sizeof(struct wf_io) == WF_CACHE_LINE, "a registration is one line");
+
 static struct io_block *io_blocks; /* under the table's lock */
 
 static bool io_table_grow_locked(void)
 {
     struct io_block *b = wf_sys_aligned_alloc(WF_CACHE_LINE, (sizeof(*b) + WF_CACHE_LINE - 1) &
-                                                              ~(size_t)(WF_CACHE_LINE - 1));
+                                                                 ~(size_t)(WF_CACHE_LINE - 1));
 
     if (!b)
         return false;
@@ -76,7 +80,7 @@ static bool io_table_grow_locked(void)
     return true;
 }
 
-struct wf_io *wf_io_new(int fd, bool is_socket)
+struct wf_io *wf_io_new(int fd, bool is_tcp)
 {
     struct wf_io *io = NULL;
 
@@ -90,7 +94,8 @@ struct wf_io *wf_io_new(int fd, bool is_socket)
         return NULL;
     io->next_free = NULL;
     io->fd = fd;
-    io->is_socket = is_socket;
+    io->is_socket = is_tcp;
+    io->short_is_all = is_tcp;
     /* relaxed: the caller publishes it; late events of an earlier use see the generation */
     wf_store_u32(&io->hangup, 0, WF_RELAXED);
     wf_store_u32(&io->stolen, 0, WF_RELAXED);
@@ -105,7 +110,8 @@ static void io_free(struct wf_io *io)
 {
     /* relaxed: the last holder; a late event may read either value and is harmless both ways */
     wf_store_u32(&io->generation, wf_load_u32(&io->generation, WF_RELAXED) + 1, WF_RELAXED);
-    if (wf_load_ptr(&io->home, WF_RELAXED))
+    /* a swap: wf_io_forget may be at it too, and only one of the two counts it off */
+    if (wf_swap_ptr(&io->home, NULL, WF_RELAXED))
         wf_sub_u64(&table.registered, 1, WF_RELAXED);
     wf_lock(&table.lock);
     io->next_free = table.free;
@@ -136,6 +142,22 @@ struct wf_io *wf_io_of_data(uint64_t data)
 static weft_wakeable *way_waiter(uint64_t word)
 {
     return (weft_wakeable *)(uintptr_t)(word & ~WAY_FLAGS); /* NOLINT */
+}
+
+void wf_io_prefetch(uint64_t waiter_of, uint64_t memory_of)
+{
+    const struct wf_io *near = (const struct wf_io *)(uintptr_t)(waiter_of >> 16); /* NOLINT */
+    const struct wf_io *far = (const struct wf_io *)(uintptr_t)(memory_of >> 16);  /* NOLINT */
+
+    __builtin_prefetch(far);
+    /* relaxed: an address to prefetch, whatever it is. NULL: the signal's. */
+    if (near) {
+        const char *waiter = (const char *)way_waiter(
+            wf_load_u64(&((struct wf_io *)(uintptr_t)near)->way[WF_IO_READ], WF_RELAXED));
+
+        __builtin_prefetch(waiter);
+        __builtin_prefetch(waiter + WF_CACHE_LINE);
+    }
 }
 
 /* Give up counts of refs. */
@@ -199,7 +221,7 @@ void wf_io_event(struct wf_io *io, uint32_t events, bool foreign)
     if (wf_unlikely(events & IO_HANGUP))
         /* relaxed: carried by the exchange below */
         wf_store_u32(&io->hangup, 1, WF_RELAXED);
-    if (events & (EPOLLIN | EPOLLPRI | IO_HANGUP))
+    if (events & (EPOLLIN | IO_HANGUP))
         io_wake_way(io, WF_IO_READ, WAY_READY);
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         io_wake_way(io, WF_IO_WRITE, WAY_READY);
@@ -240,7 +262,8 @@ static void io_move_home(struct wf_io *io)
     struct wf_poller *from = wf_load_ptr(&io->home, WF_ACQUIRE);
 
     wf_store_u32(&io->stolen, 0, WF_RELAXED);
-    if (!th || !th->poller || !from || from == th->poller || !wf_poller_same_runtime(from, th->poller))
+    if (!th || !th->poller || !from || from == th->poller ||
+        !wf_poller_same_runtime(from, th->poller))
         return;
     /* Both of these report readiness anew when they add, so no edge is lost. Were the add to fail
      * the old place is taken again. */
@@ -261,28 +284,46 @@ static int io_arm(struct wf_io *io, enum wf_io_direction way, weft_wakeable *tar
 
         if (old & WAY_CLOSED)
             return -ESHUTDOWN;
-        new = old & WAY_READY ? WAY_BUSY : WAY_BUSY | (uintptr_t)target;
+        new = old &WAY_READY ? WAY_BUSY : WAY_BUSY | (uintptr_t)target;
         /* acq_rel: ORDER; consumes READY, or leaves the waiter */
         if (wf_cas_weak_u64(&io->way[way], &old, new, WF_ACQ_REL, WF_RELAXED))
             return old & WAY_READY ? 0 : 1;
     }
 }
 
-void wf_io_cancel(struct wf_io *io, enum wf_io_direction way, uintptr_t *target)
+/* Take the waiter back. False: an event or an abort has taken it, and wakes it. */
+static bool io_disarm(struct wf_io *io, enum wf_io_direction way, uintptr_t *target)
 {
-    /* relaxed: only seeds the exchange */
-    uint64_t old = wf_load_u64(&io->way[way], WF_RELAXED);
+    /* acquire, here and when it fails: pairs with io_wake_way, if that took the waiter */
+    uint64_t old = wf_load_u64(&io->way[way], WF_ACQUIRE);
+    weft_wakeable *waiter = (weft_wakeable *)*target; /* NOLINT(performance-no-int-to-ptr) */
 
-    if (!*target)
-        return;
-    while (way_waiter(old) && (uintptr_t)way_waiter(old) == *target) {
+    *target = 0;
+    while (way_waiter(old) == waiter) {
         /* acq_rel: ORDER */
-        if (wf_cas_weak_u64(&io->way[way], &old, old & WAY_FLAGS, WF_ACQ_REL, WF_RELAXED)) {
-            wf_wakeable_release((weft_wakeable *)*target); /* NOLINT */
-            break;
+        if (wf_cas_weak_u64(&io->way[way], &old, old & WAY_FLAGS, WF_ACQ_REL, WF_ACQUIRE)) {
+            wf_wakeable_release(waiter);
+            return true;
         }
     }
-    *target = 0;
+    return false;
+}
+
+void wf_io_cancel(struct wf_io *io, enum wf_io_direction way, uintptr_t *target)
+{
+    if (*target)
+        (void)io_disarm(io, way, target);
+}
+
+/* Told once: with no home yet, or with one that others keep harvesting for. */
+static int io_see_home(struct wf_io *io, enum wf_io_direction way)
+{
+    /* relaxed: a stale NULL only leads to the exchange in io_register */
+    if (wf_unlikely(!wf_load_ptr(&io->home, WF_RELAXED)))
+        return io_register(io);
+    if (wf_unlikely(wf_load_u32(&io->stolen, WF_RELAXED) >= IO_STOLEN_MAX) && way == WF_IO_READ)
+        io_move_home(io);
+    return 0;
 }
 
 weft_poll wf_io_poll_ready(struct wf_io *io, enum wf_io_direction way, uintptr_t *target,
@@ -302,7 +343,10 @@ weft_poll wf_io_poll_ready(struct wf_io *io, enum wf_io_direction way, uintptr_t
         }
         if (*target == (uintptr_t)wanted)
             return WEFT_PENDING;
-        wf_io_cancel(io, way, target);
+        /* Another waker than before. If the old one was just taken, the event is this poll's: it is
+         * nowhere else recorded. */
+        if (!io_disarm(io, way, target))
+            return WEFT_READY;
     }
     wf_wakeable_retain(wanted);
     *rc = io_arm(io, way, wanted);
@@ -311,48 +355,42 @@ weft_poll wf_io_poll_ready(struct wf_io *io, enum wf_io_direction way, uintptr_t
         return WEFT_READY;
     }
     *target = (uintptr_t)wanted;
-    /* relaxed: a stale NULL only leads to the exchange in io_register */
-    if (wf_unlikely(!wf_load_ptr(&io->home, WF_RELAXED))) {
-        *rc = io_register(io);
-        if (*rc < 0) {
-            wf_io_cancel(io, way, target);
-            return WEFT_READY;
-        }
-    } else if (wf_unlikely(wf_load_u32(&io->stolen, WF_RELAXED) >= IO_STOLEN_MAX) &&
-               way == WF_IO_READ) {
-        io_move_home(io);
-    }
-    return WEFT_PENDING;
-}
-
-/* A future around wf_io_poll_ready, for straight-line calls. */
-enum { READY_IO, READY_WAY, READY_TARGET };
-
-static weft_poll io_ready_poll(weft_future *f, weft_context *cx)
-{
-    int rc = 0;
-
-    if (wf_io_poll_ready((struct wf_io *)f->words[READY_IO], /* NOLINT */
-                         (enum wf_io_direction)f->words[READY_WAY], &f->words[READY_TARGET], cx,
-                         &rc) == WEFT_PENDING)
+    *rc = io_see_home(io, way);
+    if (wf_likely(*rc == 0))
         return WEFT_PENDING;
-    f->result = rc;
+    wf_io_cancel(io, way, target);
     return WEFT_READY;
 }
 
-static void io_ready_drop(weft_future *f)
-{
-    wf_io_cancel((struct wf_io *)f->words[READY_IO], /* NOLINT */
-                 (enum wf_io_direction)f->words[READY_WAY], &f->words[READY_TARGET]);
-}
-
-static const weft_future_type io_ready_type = {io_ready_poll, io_ready_drop, "readiness"};
-
+/* The future wf_io_poll_ready, by hand: a parked read is some 200 bytes of stack smaller, which is a cache
+ * miss or two less for each of many connections. */
 int wf_io_wait(struct wf_fiber *f, struct wf_io *io, enum wf_io_direction way)
 {
-    weft_future ready = {.type = &io_ready_type, .words = {(uintptr_t)io, (uintptr_t)way}};
+    uintptr_t target = (uintptr_t)&f->task->wakeable;
+    uint64_t word;
+    int rc;
 
-    return (int)wf_await_future(f, &ready);
+    wf_task_retain(f->task);
+    rc = io_arm(io, way, &f->task->wakeable);
+    if (rc <= 0) {
+        wf_task_release(f->task);
+        return rc;
+    }
+    rc = io_see_home(io, way);
+    while (rc == 0) {
+        if (wf_unlikely(f->deadline != NULL) && wf_deadline_arm(f)) {
+            rc = -ETIMEDOUT;
+            break;
+        }
+        wf_fiber_suspend(f, WF_POLL_PENDING);
+        /* acquire: pairs with io_wake_way. What is ready wins over cancel and deadline. */
+        word = wf_load_u64(&io->way[way], WF_ACQUIRE);
+        if (wf_likely(!way_waiter(word)))
+            return word & WAY_CLOSED ? -ESHUTDOWN : 0;
+        rc = wf_await_verdict(f);
+    }
+    wf_io_cancel(io, way, &target);
+    return rc;
 }
 
 /* Mark one direction closed. Returns the number of refs that it gives up: 1 unless in flight. */
@@ -370,13 +408,18 @@ static uint32_t io_close_way(struct wf_io *io, enum wf_io_direction way)
     return old & WAY_BUSY ? 0 : 1;
 }
 
-void wf_io_abort(struct wf_io *io)
+void wf_io_refuse(struct wf_io *io)
 {
     uint32_t given;
 
     given = io_close_way(io, WF_IO_READ) + io_close_way(io, WF_IO_WRITE);
     if (given)
         io_release(io, given);
+}
+
+void wf_io_abort(struct wf_io *io)
+{
+    wf_io_refuse(io);
     if (io->is_socket)
         (void)wf_sys_shutdown(io->fd, SHUT_RDWR);
 }
@@ -388,6 +431,34 @@ void wf_io_close(struct wf_io *io)
     given += io_close_way(io, WF_IO_READ);
     given += io_close_way(io, WF_IO_WRITE);
     io_release(io, given);
+}
+
+static void io_forget(struct wf_io *io, struct wf_poller *p)
+{
+    void *home = p;
+
+    /* acq_rel: pairs with io_register, which finds no home */
+    if (!wf_cas_ptr(&io->home, &home, NULL, WF_ACQ_REL, WF_RELAXED))
+        return;
+    wf_sub_u64(&table.registered, 1, WF_RELAXED);
+    /* Tasks of other runtimes may wait here: they try again, and then wait at a place of their own. */
+    io_wake_way(io, WF_IO_READ, WAY_READY);
+    io_wake_way(io, WF_IO_WRITE, WAY_READY);
+}
+
+void wf_io_forget(struct wf_poller *p)
+{
+    struct io_block *b;
+
+    /* Blocks stay: only the head needs the lock, and tasks are woken outside it. */
+    wf_lock(&table.lock);
+    b = io_blocks;
+    wf_unlock(&table.lock);
+    for (; b; b = b->next)
+        for (size_t i = 0; i < TABLE_BLOCK; i++)
+            /* relaxed: what was registered here has been so for long; the exchange decides */
+            if (wf_unlikely(wf_load_ptr(&b->entries[i].home, WF_RELAXED) == p))
+                io_forget(&b->entries[i], p);
 }
 
 /* Claim a direction for good. False: an operation is in flight. */

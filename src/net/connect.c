@@ -12,9 +12,27 @@
 #include <netinet/tcp.h>
 #include <string.h>
 
+/* "host:80" with a name in place of numbers: nothing wrong with it, but names are not looked up. */
+static bool url_is_name(const char *text)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    static const char others[] = "0123456789-._";
+    size_t n = 0, named = 0;
+    weft_addr a;
+
+    for (; text[n] && text[n] != ':'; n++) {
+        if (strchr(letters, text[n]))
+            named++;
+        else if (!strchr(others, text[n]))
+            return false;
+    }
+    return named > 0 && weft_addr_parse(&a, text + n) == 0; /* ":80" is an address */
+}
+
 int wf_net_parse_url(weft_addr *a, const char *text)
 {
     static const char scheme[] = "tcp://";
+    int rc;
 
     if (!text)
         return -EINVAL;
@@ -22,7 +40,8 @@ int wf_net_parse_url(weft_addr *a, const char *text)
         text += sizeof(scheme) - 1;
     else if (strstr(text, "://"))
         return -ENOTSUP;
-    return weft_addr_parse(a, text);
+    rc = weft_addr_parse(a, text);
+    return rc == -EINVAL && url_is_name(text) ? -ENOTSUP : rc;
 }
 
 int wf_net_set_int(int fd, int level, int name, int value, bool wanted)

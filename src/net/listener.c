@@ -7,7 +7,9 @@
  *          whatever way: so they are served first come, first served, and nobody's cancel loses a connection.
  *          Out of descriptors or memory, the one in turn tries again after a pause that doubles up
  *          to 100 ms; the others wait behind it.
- * OWNS     The listener's memory: the handle and each accept that has begun, by refs.
+ * OWNS     The listener's memory and its descriptor: the handle and each accept that has begun, by
+ *          refs. Closing only refuses: those in line still come to their turn, and must find the
+ *          registration there.
  * LOCKS    WF_RANK_LISTENER guards the line. Wakers are called outside it.
  */
 #include "base/list.h"
@@ -40,6 +42,7 @@ struct weft_listener {
     struct wf_list line;   /* under lock: of struct accept, those that wait for their turn */
     bool busy;             /* under lock: somebody has the turn */
     /* by who has the turn */
+    struct wf_io *spare; /* memory for the next stream: had before the connection is taken */
     struct wf_timer pause;
     uint64_t backoff;
 };
@@ -65,8 +68,10 @@ static struct accept *accept_of(weft_future *f)
 static void listener_release(weft_listener *l)
 {
     /* acq_rel: as every reference count */
-    if (wf_sub_u32(&l->refs, 1, WF_ACQ_REL) == 1)
-        wf_sys_free(l);
+    if (wf_sub_u32(&l->refs, 1, WF_ACQ_REL) != 1)
+        return;
+    wf_io_close(l->io);
+    wf_sys_free(l);
 }
 
 /* Take the turn or a place in line. True: the turn. */
@@ -142,20 +147,24 @@ static weft_poll accept_finish(weft_future *f, int rc, bool ready)
     return WEFT_READY;
 }
 
-/* One accepted descriptor becomes a stream. */
-static int accept_make(weft_listener *l, int fd, weft_stream **out)
+/* Take a connection, for which there is memory already. 0 or a negative errno. */
+static int accept_one(weft_listener *l, weft_stream **out)
 {
-    struct weft_stream *s = wf_stream_new(fd, true);
-    int one = 1;
+    int one = 1, fd;
 
-    if (!s) {
-        wf_sys_close(fd);
+    if (!l->spare)
+        l->spare = wf_io_new(-1, true);
+    if (!l->spare)
         return -ENOMEM;
-    }
+    fd = wf_sys_accept(l->io->fd, NULL, NULL);
+    if (fd < 0)
+        return fd;
     /* Best effort: a Unix socket has no such option. */
     if (l->nodelay)
         (void)wf_sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    *out = s;
+    l->spare->fd = fd;
+    *out = wf_stream_of_io(l->spare);
+    l->spare = NULL;
     return 0;
 }
 
@@ -196,11 +205,10 @@ static weft_poll accept_try(weft_future *f, weft_context *cx, bool ready)
 
     for (;;) {
         if (ready) {
-            rc = wf_sys_accept(l->io->fd, NULL, NULL);
-            if (rc >= 0) {
+            rc = accept_one(l, a->out);
+            if (rc == 0) {
                 l->backoff = 0;
-                /* No memory: the connection is lost, and its peer sees a close. */
-                return accept_finish(f, accept_make(l, rc, a->out), true);
+                return accept_finish(f, 0, true);
             }
             if (accept_is_shortage(rc))
                 return accept_pause(a, cx);
@@ -404,7 +412,7 @@ int weft_listener_close(weft_listener *l)
     if (!l)
         return 0;
     wf_store_u32(&l->closed, 1, WF_RELAXED);
-    wf_io_close(l->io);
+    wf_io_refuse(l->io);
     listener_release(l);
     return 0;
 }

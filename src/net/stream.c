@@ -6,9 +6,11 @@
  *          straight-line calls loop over try and wait on the fiber's stack; the futures hold the same
  *          transfer in their words.
  * INVARIANTS
- *     T1   A short transfer (0 < n < asked) means that the kernel has no more for now: readiness
+ *     T1   A short transfer (0 < n < asked) on TCP means that the kernel has no more for now: readiness
  *          is not restored, so the next call waits without an EAGAIN. An event that came meanwhile
- *          has set it again, and a hang-up keeps it set (registration.c).
+ *          has set it again, and a hang-up or urgent data keeps it set (registration.c). Nothing else
+ *          is trusted so far: a terminal gives one line at a time, a socket of messages one
+ *          message, a Unix socket stops where descriptors were passed.
  *     T2   wf_io_end is the last touch of the stream by an operation.
  */
 #include "net/stream.h"
@@ -18,6 +20,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -88,7 +91,7 @@ static enum transfer_step transfer_try(struct transfer *t, ssize_t *result, bool
             continue;
         if (n == -EAGAIN)
             return TRANSFER_WAIT;
-        *ready = n <= 0 || (size_t)n == transfer_asked(t);
+        *ready = n <= 0 || !t->io->short_is_all || (size_t)n == transfer_asked(t);
         if (!(t->kind & TRANSFER_ALL)) {
             *result = n;
             return TRANSFER_DONE;
@@ -103,7 +106,7 @@ static enum transfer_step transfer_try(struct transfer *t, ssize_t *result, bool
             return TRANSFER_DONE;
         }
         /* A short one: the kernel has no more (T1). */
-        if (!wf_load_u32(&t->io->hangup, WF_RELAXED))
+        if (t->io->short_is_all && !wf_load_u32(&t->io->hangup, WF_RELAXED))
             return TRANSFER_WAIT;
     }
 }
@@ -333,9 +336,9 @@ weft_future weft_write_all_future(weft_stream *s, const void *data, size_t size)
 }
 
 /* Handles. */
-struct weft_stream *wf_stream_new(int fd, bool is_socket)
+struct weft_stream *wf_stream_new(int fd, bool is_tcp)
 {
-    struct wf_io *io = wf_io_new(fd, is_socket);
+    struct wf_io *io = wf_io_new(fd, is_tcp);
 
     return io ? wf_stream_of_io(io) : NULL;
 }
@@ -343,17 +346,20 @@ struct weft_stream *wf_stream_new(int fd, bool is_socket)
 int weft_stream_from_fd(weft_stream **s, int fd)
 {
     struct weft_stream *stream;
-    int type, rc;
-    socklen_t size = sizeof(type);
+    int protocol = 0, rc;
+    socklen_t size = sizeof(protocol);
+    bool is_socket;
 
     if (!s || fd < 0)
         return wf_misuse(-EINVAL, "weft_stream_from_fd: s is NULL or fd is negative");
     rc = wf_sys_set_nonblocking(fd);
     if (rc < 0)
         return rc;
-    stream = wf_stream_new(fd, wf_sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0);
+    is_socket = wf_sys_getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0;
+    stream = wf_stream_new(fd, is_socket && protocol == IPPROTO_TCP);
     if (!stream)
         return -ENOMEM;
+    stream->io.is_socket = is_socket;
     *s = stream;
     return 0;
 }

@@ -19,6 +19,6 @@ WF_INLINE struct weft_stream *wf_stream_of_io(struct wf_io *io)
 }
 
 /* A stream that owns fd, which is non-blocking; NULL when memory is out, and fd is the caller's. */
-struct weft_stream *wf_stream_new(int fd, bool is_socket);
+struct weft_stream *wf_stream_new(int fd, bool is_tcp);
 
 #endif

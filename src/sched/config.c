@@ -129,6 +129,8 @@ static int knob_set(weft_config *c, const struct knob *k, uint64_t value)
 
 static int config_apply_env(weft_config *c)
 {
+    bool one_thread = c->flavor == WEFT_CURRENT_THREAD;
+
     for (size_t i = 0; i < wf_array_count(knobs); i++) {
         uint64_t value;
         int rc;
@@ -137,10 +139,14 @@ static int config_apply_env(weft_config *c)
             continue;
         rc = env_get(knobs[i].env, knobs[i].words, &value);
         if (rc > 0)
-            rc = knob_set(c, &knobs[i], value * knobs[i].scale);
+            rc = knob_set(c, &knobs[i], WEFT_SATURATE_(value, knobs[i].scale));
         if (rc < 0)
             return rc;
     }
+    /* The variable is for all runtimes of the process; one that the program wants on a single
+     * thread has no use for it. */
+    if (one_thread)
+        c->worker_threads = 1;
     return 0;
 }
 

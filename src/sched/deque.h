@@ -46,6 +46,20 @@ struct weft_task *wf_deque_steal_one(struct wf_deque *d, bool *again);
  * owner uses wf_deque_take_newest. */
 unsigned wf_deque_steal_half(struct wf_deque *d, struct weft_task **out, unsigned max);
 
+/* The task that is that many behind the oldest, or NULL: for a glance ahead; it may be taken by another at any
+ * moment. Owner only. */
+WF_INLINE struct weft_task *wf_deque_peek(const struct wf_deque *deque, uint64_t behind)
+{
+    struct wf_deque *d = (struct wf_deque *)(uintptr_t)deque;
+    /* relaxed: only the owner writes tail and ring; head may move on */
+    uint64_t at = wf_load_u64(&d->head, WF_RELAXED) + behind;
+    struct wf_deque_ring *r = wf_load_ptr(&d->ring, WF_RELAXED);
+
+    if ((int64_t)(wf_load_u64(&d->tail, WF_RELAXED) - at) <= 0)
+        return NULL;
+    return wf_load_ptr(&r->slots[at & r->mask], WF_RELAXED);
+}
+
 /* How many, now: exact for the owner when alone, else a hint. */
 WF_INLINE uint64_t wf_deque_len(const struct wf_deque *d)
 {

@@ -251,18 +251,14 @@ void wf_worker_park(struct wf_worker *w, uint64_t until_ns)
     struct weft_runtime *rt = w->rt;
 
     park_hook(rt->set.config.on_thread_park, w);
-    /* E1 of epoll.c, relaxed: its own last harvest */
-    if (wf_unlikely(wf_load_u32(&w->seat->poller.more, WF_RELAXED)) &&
-        wf_worker_harvest(w, &w->seat->poller))
-        return;
     if (park_spin(w))
-        return;
+        goto awake;
     wf_slab_trim();
     if (wf_unlikely(wf_stack_pool_wash_at() != UINT64_MAX) &&
         wf_clock_now() >= wf_stack_pool_wash_at()) {
         /* Idle time is the time to tidy up: a little, then look for work again. */
         wf_stack_pool_wash_step();
-        return;
+        goto awake;
     }
     wf_idle_sleep_begin(&rt->idle, w->searching);
     w->searching = false;
@@ -274,6 +270,7 @@ void wf_worker_park(struct wf_worker *w, uint64_t until_ns)
             park_set_alarm(rt);
         park_sleep(w, until_ns);
     }
+awake:
     /* The clock has moved on: what is woken from here on is ready from now. */
     w->thread.poll_from = wf_ticks();
     w->looked_at = w->thread.poll_from;

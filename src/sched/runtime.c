@@ -2,8 +2,10 @@
 /*
  * runtime.c - building a runtime, running code on it, and its end.
  *
- * IDEA     Open -> closing -> stopped. Closing cancels all tasks and lets them unwind on the workers;
- *          stopped sends the workers away. Both steps are taken once, by whoever comes first.
+ * IDEA     Open -> closing -> stopped. Closing cancels all tasks and lets them unwind on the workers; what
+ *          they spawn is born cancelled, and nothing is spawned from outside any more, so that there
+ *          is a last task; stopped sends the workers away. Both steps are taken once, by whoever
+ *          comes first.
  * OWNS     users counts the program's handle, each thread inside, and each push from outside
  *          that is under way. The last one frees the memory. A task that did not end within the limit of
  *          a shutdown is abandoned: its joiners are told, its stack and the runtime's memory
@@ -314,6 +316,7 @@ static int runtime_drive(weft_runtime *rt, const struct weft_task *root, uint64_
     sigset_t pipe, before;
     int rc;
 
+    /* Writing to a pipe that nobody reads: the task is told, the program is not to be killed. */
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);
     (void)pthread_sigmask(SIG_BLOCK, &pipe, &before);
@@ -322,7 +325,10 @@ static int runtime_drive(weft_runtime *rt, const struct weft_task *root, uint64_
         wf_worker_run(&rt->worker[0], root, until_ns);
         wf_worker_leave(&rt->worker[0]);
     }
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!sigismember(&before, SIGPIPE)) {
+        wf_sys_signal_discard(&pipe);
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
     return rc;
 }
 
@@ -384,6 +390,16 @@ static int runtime_block_current(weft_runtime *rt, weft_task *root)
     return rc;
 }
 
+/* The handle was given up inside: who drives goes on until the last task has ended. */
+static bool runtime_wait_tasks(weft_runtime *rt, uint64_t until_ns);
+
+static void runtime_drive_orphan(weft_runtime *rt)
+{
+    /* acquire: pairs with weft_runtime_free */
+    if (wf_load_u32(&rt->orphan, WF_ACQUIRE))
+        (void)runtime_wait_tasks(rt, WEFT_FOREVER);
+}
+
 static int runtime_check_outside(const weft_runtime *rt, const char *call)
 {
     if (!rt)
@@ -408,15 +424,43 @@ int weft_block_on(weft_runtime *rt, weft_fn *fn, void *arg, int *result)
         return wf_misuse(-EDEADLK, "weft_block_on: called inside a task");
     if (runtime_phase(rt) != WF_PHASE_OPEN)
         return -ESHUTDOWN;
-    rc = wf_spawn_fiber_on(&rt->sched, &root, &o, fn, arg);
+    if (rt->set.config.flavor != WEFT_CURRENT_THREAD) {
+        rc = weft_spawn_on(rt, &root, &o, fn, arg);
+        return rc < 0 ? rc : weft_join_blocking(root, result);
+    }
+    /* This thread is inside: others may free the runtime meanwhile. relaxed: the handle is there */
+    wf_add_u32(&rt->users, 1, WF_RELAXED);
+    rc = weft_spawn_on(rt, &root, &o, fn, arg);
     if (rc < 0)
-        return rc;
-    if (rt->set.config.flavor == WEFT_CURRENT_THREAD)
-        rc = runtime_block_current(rt, root);
-    if (rc == 0)
-        return weft_join_blocking(root, result);
-    weft_cancel(root);
-    weft_detach(root);
+        goto put;
+    rc = runtime_block_current(rt, root);
+    if (rc == 0) {
+        rc = weft_join_blocking(root, result);
+    } else {
+        weft_cancel(root);
+        weft_detach(root);
+    }
+    runtime_drive_orphan(rt);
+put:
+    wf_runtime_put(rt);
+    return rc;
+}
+
+/* A spawn from outside begins. -ESHUTDOWN: it comes too late. */
+static int runtime_spawn_begin(weft_runtime *rt)
+{
+    /* seq_cst: pairs with runtime_wait_spawns. It sees this spawn, or this sees the phase. */
+    wf_add_u32(&rt->spawning, 1, WF_SEQ_CST);
+    if (wf_likely(wf_load_u32(&rt->phase, WF_SEQ_CST) == WF_PHASE_OPEN))
+        return 0;
+    wf_sub_u32(&rt->spawning, 1, WF_RELEASE);
+    return -ESHUTDOWN;
+}
+
+static int runtime_spawn_end(weft_runtime *rt, int rc)
+{
+    /* release: the task is counted; pairs with runtime_wait_spawns */
+    wf_sub_u32(&rt->spawning, 1, WF_RELEASE);
     return rc;
 }
 
@@ -429,9 +473,10 @@ int weft_spawn_on(weft_runtime *rt, weft_task **t, const weft_task_options *opti
         return rc;
     if (!fn)
         return wf_misuse(-EINVAL, "weft_spawn_on: fn is NULL");
-    if (runtime_phase(rt) == WF_PHASE_STOPPED)
-        return -ESHUTDOWN;
-    return wf_spawn_fiber_on(&rt->sched, t, options, fn, arg);
+    rc = runtime_spawn_begin(rt);
+    if (rc < 0)
+        return rc;
+    return runtime_spawn_end(rt, wf_spawn_fiber_on(&rt->sched, t, options, fn, arg));
 }
 
 int weft_spawn_async_on(weft_runtime *rt, weft_task **t, const weft_task_options *options,
@@ -441,9 +486,10 @@ int weft_spawn_async_on(weft_runtime *rt, weft_task **t, const weft_task_options
 
     if (rc < 0)
         return rc;
-    if (runtime_phase(rt) == WF_PHASE_STOPPED)
-        return -ESHUTDOWN;
-    return wf_spawn_async_on(&rt->sched, t, options, type, state);
+    rc = runtime_spawn_begin(rt);
+    if (rc < 0)
+        return rc;
+    return runtime_spawn_end(rt, wf_spawn_async_on(&rt->sched, t, options, type, state));
 }
 
 /* The end. */
@@ -452,8 +498,8 @@ static void runtime_close(weft_runtime *rt)
 {
     uint32_t open = WF_PHASE_OPEN;
 
-    /* acq_rel: once */
-    if (wf_cas_u32(&rt->phase, &open, WF_PHASE_CLOSING, WF_ACQ_REL, WF_RELAXED))
+    /* Once. seq_cst: pairs with runtime_spawn_begin */
+    if (wf_cas_u32(&rt->phase, &open, WF_PHASE_CLOSING, WF_SEQ_CST, WF_SEQ_CST))
         wf_store_u32(&rt->sched.closing, 1, WF_SEQ_CST);
     wf_runtime_cancel_all(rt);
 }
@@ -469,7 +515,8 @@ static bool runtime_wait_tasks(weft_runtime *rt, uint64_t until_ns)
         if (wf_runtime_alive(rt) == 0)
             return true;
         now = wf_clock_now();
-        if (now >= until_ns)
+        /* Stopped by another shutdown, at its limit: nobody runs them any more. */
+        if (now >= until_ns || wf_runtime_stopped(rt))
             return false;
         if (rt->set.config.flavor == WEFT_CURRENT_THREAD && runtime_drive_begin(rt)) {
             uint64_t look = now + CLOSING_LOOK_NS;
@@ -483,6 +530,41 @@ static bool runtime_wait_tasks(weft_runtime *rt, uint64_t until_ns)
         }
         wf_runtime_cancel_all(rt);
     }
+}
+
+/* The runtime is closing: the spawns from outside that are under way are the last ones. Takes a moment. */
+static void runtime_wait_spawns(weft_runtime *rt)
+{
+    /* seq_cst: pairs with runtime_spawn_begin, and with runtime_spawn_end for the counts */
+    while (wf_load_u32(&rt->spawning, WF_SEQ_CST))
+        wf_sys_thread_yield();
+}
+
+static void runtime_stop(weft_runtime *rt)
+{
+    /* release: what the tasks did is over; pairs with wf_runtime_stopped */
+    wf_store_u32(&rt->phase, WF_PHASE_STOPPED, WF_RELEASE);
+    wf_hub_signal(&rt->hub);
+    wf_add_u32(&rt->driver, 2, WF_RELEASE);
+    wf_sys_futex_wake(&rt->driver, INT32_MAX);
+    wf_add_u32(&rt->ended, 1, WF_RELEASE);
+    wf_sys_futex_wake(&rt->ended, INT32_MAX);
+}
+
+void wf_runtime_task_ended(struct weft_runtime *rt)
+{
+    uint32_t orphan = 1;
+
+    /* acq_rel: of two tasks that end at once, the second one sees both counted */
+    wf_add_u32(&rt->ended, 1, WF_ACQ_REL);
+    wf_sys_futex_wake(&rt->ended, INT32_MAX);
+    /* acquire: pairs with weft_runtime_free; acq_rel: once */
+    if (wf_likely(!wf_load_u32(&rt->orphan, WF_ACQUIRE)) || wf_runtime_alive(rt) != 0 ||
+        !wf_cas_u32(&rt->orphan, &orphan, 2, WF_ACQ_REL, WF_RELAXED))
+        return;
+    runtime_stop(rt);
+    /* The handle's; the calling thread is a user of its own. */
+    wf_runtime_put(rt);
 }
 
 /* Wait for the threads to leave, then join them; detach them when they do not. True: none is left. */
@@ -544,15 +626,13 @@ int weft_runtime_shutdown(weft_runtime *rt, weft_duration limit)
     runtime_close(rt);
     if (th && th->sched == &rt->sched)
         return 0;
+    runtime_wait_spawns(rt);
     if (!runtime_wait_tasks(rt, until_ns)) {
-        runtime_report_alive(rt);
+        if (!wf_runtime_stopped(rt))
+            runtime_report_alive(rt);
         rc = -ETIMEDOUT;
     }
-    /* release: what the tasks did is over; pairs with wf_runtime_stopped */
-    wf_store_u32(&rt->phase, WF_PHASE_STOPPED, WF_RELEASE);
-    wf_hub_signal(&rt->hub);
-    wf_add_u32(&rt->driver, 2, WF_RELEASE);
-    wf_sys_futex_wake(&rt->driver, INT32_MAX);
+    runtime_stop(rt);
     /* Idle threads leave at once: they are always waited for; only a stuck one is left behind. */
     threads_until = rc == 0 ? WEFT_FOREVER : weft_instant_add(wf_clock_now(), WEFT_MS(100));
     if (!runtime_join_threads(rt, threads_until))
@@ -560,15 +640,26 @@ int weft_runtime_shutdown(weft_runtime *rt, weft_duration limit)
     return rc;
 }
 
-/* A task that nobody will poll again: tell its joiners. Its stack stays as it is. */
-static void runtime_abandon(struct weft_task *t)
+/* A task that nobody will poll again: tell its joiners. A fiber's stack stays as it is; without one
+ * the task ends in order. */
+static void runtime_abandon(weft_runtime *rt, struct weft_task *t)
 {
+    bool whole = true;
+
     if (t->flags & WF_TASK_F_YIELDED)
         t->flags &= ~WF_TASK_F_YIELDED;
     else
         (void)wf_task_state_start(t);
+    if (wf_task_type_of(t)->stackless)
+        (void)wf_async_poll(t, true);
+    else if (!(t->flags & WF_TASK_F_BEGUN))
+        (void)wf_fiber_begin(t, NULL, true);
+    else
+        whole = false;
     t->result = -ECANCELED;
     wf_task_end(t);
+    if (whole)
+        wf_count_u64(&rt->seats[0].counters.task.finished, 1);
 }
 
 static void runtime_abandon_queued(weft_runtime *rt)
@@ -576,15 +667,15 @@ static void runtime_abandon_queued(weft_runtime *rt)
     struct weft_task *t;
 
     while (wf_inject_take(&rt->inject, &t, 1))
-        runtime_abandon(t);
+        runtime_abandon(rt, t);
     for (unsigned i = 0; i < rt->workers; i++) {
         struct wf_seat *s = &rt->seats[i];
 
         if (s->lifo)
-            runtime_abandon(s->lifo);
+            runtime_abandon(rt, s->lifo);
         s->lifo = NULL;
         while ((t = wf_deque_take_oldest(&s->ready)) || (t = wf_deque_take_newest(&s->backlog)))
-            runtime_abandon(t);
+            runtime_abandon(rt, t);
     }
 }
 
@@ -600,12 +691,12 @@ static bool runtime_abandon_all(weft_runtime *rt)
     n = wf_runtime_tasks(rt, &tasks);
     for (ssize_t i = 0; i < n; i++) {
         if (wf_task_notify(tasks[i]))
-            runtime_abandon(tasks[i]);
+            runtime_abandon(rt, tasks[i]);
         wf_task_release(tasks[i]);
     }
     if (n >= 0)
         wf_sys_free(tasks);
-    return false;
+    return wf_runtime_alive(rt) == 0;
 }
 
 void wf_runtime_put(struct weft_runtime *rt)
@@ -626,8 +717,15 @@ void weft_runtime_free(weft_runtime *rt)
     if (runtime_phase(rt) != WF_PHASE_STOPPED)
         (void)weft_runtime_shutdown(rt, WEFT_FOREVER);
     if (th && th->sched == &rt->sched) {
-        /* From inside: the tasks end by themselves; the last one to leave sends the workers away. */
-        wf_log("weft_runtime_free: called from a task of the runtime itself; shutting down behind it");
+        /* From inside: nobody will join the threads; the last task to end sends them away. */
+        wf_lock(&rt->lock);
+        for (unsigned i = 0; i < rt->workers && !rt->joined; i++)
+            if (rt->set.config.flavor != WEFT_CURRENT_THREAD)
+                (void)pthread_detach(rt->worker[i].handle);
+        rt->joined = true;
+        wf_unlock(&rt->lock);
+        /* release: pairs with wf_runtime_task_ended; the caller at least has not ended */
+        wf_store_u32(&rt->orphan, 1, WF_RELEASE);
         return;
     }
     wf_runtime_put(rt);

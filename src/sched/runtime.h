@@ -57,6 +57,8 @@ struct weft_runtime {
     struct wf_atomic_u32 phase; /* enum wf_phase; also a futex */
     struct wf_atomic_u32 users; /* the handle, the threads inside, calls from outside */
     struct wf_atomic_u32 ended; /* futex: moves when a task ends while closing */
+    struct wf_atomic_u32 spawning; /* spawns from outside that are under way */
+    struct wf_atomic_u32 orphan; /* the handle was given up inside: the last task to end stops all */
     struct wf_lock lock;        /* WF_RANK_RUNTIME: starts and joins of threads */
     bool joined;                /* under lock: no thread of ours is left to join */
     struct wf_atomic_u32 driver; /* current-thread: 1 while a thread drives, futex */
@@ -86,6 +88,9 @@ ssize_t wf_runtime_tasks(struct weft_runtime *rt, struct weft_task ***out);
 
 /* Cancel what is alive and not yet cancelled. */
 void wf_runtime_cancel_all(struct weft_runtime *rt);
+
+/* A task ended while closing, the last one perhaps. In worker_finish, after it was counted. */
+void wf_runtime_task_ended(struct weft_runtime *rt);
 
 /* One user less; the last one frees the memory. */
 void wf_runtime_put(struct weft_runtime *rt);

@@ -45,7 +45,8 @@ WF_COLD static void await_yield(struct wf_fiber *f, struct wf_thread *th)
         th->budget = INT32_MAX;
         return;
     }
-    wf_fiber_suspend(f, WF_POLL_YIELD);
+    /* The operation that did not fit is the first of the new budget. */
+    wf_fiber_suspend(f, WF_POLL_YIELD)->budget--;
     if (f->deadline)
         wf_deadline_check(f);
 }
@@ -73,6 +74,13 @@ int wf_await_enter(struct wf_fiber **out, const char *call)
     return 0;
 }
 
+int wf_await_verdict(struct wf_fiber *f)
+{
+    if (wf_fiber_cancelled(f))
+        return await_cancelled(f);
+    return wf_deadline_known(f) ? -ETIMEDOUT : 0;
+}
+
 ssize_t wf_await_future(struct wf_fiber *f, weft_future *future)
 {
     ssize_t rc;
@@ -87,14 +95,9 @@ ssize_t wf_await_future(struct wf_fiber *f, weft_future *future)
         wf_fiber_suspend(f, WF_POLL_PENDING);
         if (weft_future_poll(future, &f->cx) == WEFT_READY)
             return future->result;
-        if (wf_fiber_cancelled(f)) {
-            rc = await_cancelled(f);
+        rc = wf_await_verdict(f);
+        if (rc < 0)
             break;
-        }
-        if (wf_deadline_known(f)) {
-            rc = -ETIMEDOUT;
-            break;
-        }
     }
     weft_future_drop(future);
     return rc;
@@ -108,14 +111,12 @@ static int await_enter_future(struct wf_fiber **out, const char *call)
     if (wf_unlikely(!f))
         return await_refuse(call);
     *out = f;
-    if (wf_fiber_cancelled(f))
-        return await_cancelled(f);
-    return wf_deadline_known(f) ? -ETIMEDOUT : 0;
+    return wf_await_verdict(f);
 }
 
 ssize_t weft_await(weft_future *future)
 {
-    struct wf_fiber *f;
+    struct wf_fiber *f = NULL;
     int rc;
 
     if (wf_unlikely(!future || !future->type))
@@ -132,7 +133,7 @@ ssize_t weft_await(weft_future *future)
 ssize_t weft_timeout(weft_duration limit, weft_future *future)
 {
     struct wf_deadline d;
-    struct wf_fiber *f;
+    struct wf_fiber *f = NULL;
     ssize_t rc;
 
     if (wf_unlikely(!future || !future->type))

@@ -18,6 +18,9 @@ WF_SUSPENDS int wf_await_enter(struct wf_fiber **out, const char *call);
 /* Wait for a future in a fiber that has passed wf_await_enter. Finished or dropped on return. */
 WF_SUSPENDS ssize_t wf_await_future(struct wf_fiber *f, weft_future *future);
 
+/* After a wake that found the operation still pending: 0, or -ECANCELED or -ETIMEDOUT. May suspend. */
+WF_SUSPENDS int wf_await_verdict(struct wf_fiber *f);
+
 /* Spend one unit inside the poll of a leaf future. False: the budget is gone, the waker was called and the
  * future must answer pending. */
 bool wf_coop_proceed(const weft_context *cx);

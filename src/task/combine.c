@@ -114,23 +114,34 @@ static weft_poll try_join_poll(weft_future *f, weft_context *cx)
     return all ? WEFT_READY : WEFT_PENDING;
 }
 
+/* The entries may be filled in later: they are looked at when the future is polled. */
+static weft_future combine_checked(const weft_future_type *type, weft_future *const list[], size_t n,
+                                   unsigned flags)
+{
+    if ((!list && n) || n > INT_MAX)
+        return weft_ready_future(wf_misuse(-EINVAL, "%s: no futures, or too many", type->name));
+    return combine_future(type, list, n, flags);
+}
+
 static const weft_future_type combine_select = {select_poll, select_drop, "select"};
 static const weft_future_type combine_join = {join_poll, combine_drop, "join"};
 static const weft_future_type combine_try_join = {try_join_poll, combine_drop, "try_join"};
 
 weft_future weft_select_future(weft_future *const futures[], size_t n, unsigned flags)
 {
-    return combine_future(&combine_select, futures, n, flags);
+    if (n == 0)
+        return weft_ready_future(wf_misuse(-EINVAL, "weft_select_future: no branch"));
+    return combine_checked(&combine_select, futures, n, flags);
 }
 
 weft_future weft_join_all_future(weft_future *const futures[], size_t n)
 {
-    return combine_future(&combine_join, futures, n, 0);
+    return combine_checked(&combine_join, futures, n, 0);
 }
 
 weft_future weft_try_join_all_future(weft_future *const futures[], size_t n)
 {
-    return combine_future(&combine_try_join, futures, n, 0);
+    return combine_checked(&combine_try_join, futures, n, 0);
 }
 
 /* Every entry is NULL or has a type, and at least least are there. */
@@ -247,6 +258,8 @@ weft_future weft_timeout_future(weft_duration limit, weft_future *inner)
 {
     weft_future f = {.type = &combine_timeout};
 
+    if (!inner)
+        return weft_ready_future(wf_misuse(-EINVAL, "weft_timeout_future: inner is NULL"));
     timeout_of(&f)->timer.deadline = limit;
     timeout_of(&f)->inner = inner;
     return f;

@@ -123,7 +123,7 @@ void wf_fiber_check_kept(const struct wf_fiber *f)
             wf_log("task %llu: a future was forgotten while pending: the function that held it has "
                    "returned without dropping it",
                    (unsigned long long)f->task->id);
-            wf_assert(!"a pending future was forgotten");
+            wf_unreachable("a pending future was forgotten");
         }
     }
 }
@@ -166,7 +166,7 @@ void weft_panic(const char *format, ...)
         text[0] = '\0';
     if (!f || f->ending) {
         wf_log("panic outside a fiber's function: %s", text);
-        wf_assert(!"panic");
+        wf_unreachable("panic");
     }
     wf_log("task %llu \"%s\" (spawned at %s) panicked: %s", (unsigned long long)f->task->id,
            wf_task_name(f->task), f->task->site ? f->task->site : "?", text);

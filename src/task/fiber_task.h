@@ -57,6 +57,7 @@ WF_INLINE enum wf_poll_result wf_fiber_poll(struct weft_task *t, struct wf_threa
         th->budget = INT32_MAX;
     why = (enum wf_poll_result)(uintptr_t)wf_coro_switch(&th->native, &f->coro, th);
     th->fiber = NULL;
+    t->hint = f->coro.sp;
     if (why == WF_POLL_DONE)
         wf_fiber_finish(t, th);
 #if WF_DEBUG

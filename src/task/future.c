@@ -24,7 +24,7 @@ static void future_check_place(const weft_future *f, const char *call)
     if (WF_DEBUG && f->state_ != (FUTURE_PENDING | future_mark(f))) {
         wf_log("%s: the %s future was moved, or overwritten, while pending", call,
                f->type && f->type->name ? f->type->name : "?");
-        wf_assert(!"a pending future was moved");
+        wf_unreachable("a pending future was moved");
     }
 }
 

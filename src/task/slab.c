@@ -168,10 +168,13 @@ static struct wf_slab_chunk *slab_chunk_new_locked(uint32_t class)
         if (slab_map_region_locked() < 0)
             return NULL;
         node = wf_list_pop_front(&slab.pool);
+        wf_assert(node != NULL);
     }
     ch = wf_container_of(node, struct wf_slab_chunk, link);
     if (ch->resident)
         slab.pool_resident--;
+    /* Slots of another size may have left marks where the new ones have their state. */
+    ASAN_UNPOISON_MEMORY_REGION(ch, CHUNK_SIZE);
     ch->free = NULL;
     ch->class = class;
     ch->slots = (CHUNK_SIZE - CHUNK_HEADER) / class_size[class];

@@ -50,7 +50,10 @@ struct wf_task_extra {
 struct weft_task {
     weft_wakeable wakeable;     /* first: a waker is a pointer to it. type is a wf_task_type */
     struct wf_atomic_u64 state; /* state.c; at WF_SLAB_STATE */
-    struct weft_task *next;     /* whoever may push */
+    union {                     /* whoever may push */
+        struct weft_task *next; /* in the injection queue */
+        void *hint;             /* in a deque: where a fiber's stack was left, to be prefetched */
+    };
     struct wf_scheduler *sched; /* set once before publish; valid until the task has ended */
     /* counters: see WHO; in ticks */
     struct wf_atomic_u64 ready_at; /* when it became ready */

@@ -2,13 +2,14 @@
 /*
  * wheel.c - a hierarchical timing wheel under one lock, one per seat.
  *
- * IDEA     Time is counted in ticks of 2^16 ns, and a tick is a number of eight digits to the
- *          base 64. A timer whose tick first differs from the wheel's in digit k, from the top,
+ * IDEA     Time is counted in ticks of 2^16 ns, and a tick is a number of six digits to the
+ *          base 256. A timer whose tick first differs from the wheel's in digit k, from the top,
  *          hangs on level k in the slot of that digit. So all of a level's timers are due
- *          before those of the next higher one, and the earliest slot is two find-first-set
+ *          before those of the next higher one, and the earliest slot is a few find-first-set
  *          operations away. When the wheel's tick reaches a slot of a level above 0, its
  *          timers are spread over the levels below (a cascade); a slot of level 0 is one tick,
- *          and its timers fire.
+ *          and its timers fire. A cascade is one cache miss per timer, so the base is large
+ *          (a timer of up to 4 s is met once on its way) and a list is walked from both ends.
  * OWNS     A timer belongs to what it is embedded in. While armed, its link belongs to the wheel,
  *          and the wheel owns one reference to its target: whoever unlinks the timer (cancel or
  *          advance) takes the reference out, and gives it back or wakes it outside the lock.
@@ -53,7 +54,7 @@
 
 _Static_assert(WF_WHEEL_LEVELS *WF_WHEEL_SLOT_BITS + WF_WHEEL_TICK_SHIFT == 64,
                "the digits of a tick cover the clock (W7)");
-_Static_assert(WF_WHEEL_SLOTS == 64, "one word holds the bits of a level");
+_Static_assert(WF_WHEEL_SLOTS % 64 == 0, "whole words hold the bits of a level");
 
 /* References taken out of timers that fired, to be woken outside the lock. */
 struct wheel_batch {
@@ -73,14 +74,25 @@ static unsigned wheel_level_of(uint64_t tick, uint64_t now)
     return (63u - (unsigned)__builtin_clzll((tick ^ now) | 1)) / WF_WHEEL_SLOT_BITS;
 }
 
+static bool wheel_level_used(const struct wf_wheel *w, unsigned level)
+{
+    uint64_t any = 0;
+
+    for (unsigned i = 0; i < WF_WHEEL_WORDS; i++)
+        any |= w->used[level][i];
+    return any != 0;
+}
+
 /* The earliest slot in use; WF_WHEEL_NEVER when none is, or only that one. */
 static unsigned wheel_slot_earliest(const struct wf_wheel *w)
 {
-    unsigned level = (unsigned)__builtin_ctz(w->levels | (1u << WF_WHEEL_LEVELS));
+    unsigned level = (unsigned)__builtin_ctz(w->levels | (1u << WF_WHEEL_LEVELS)), i = 0;
 
     if (level == WF_WHEEL_LEVELS)
         return WF_WHEEL_NEVER;
-    return level * WF_WHEEL_SLOTS + (unsigned)__builtin_ctzll(w->used[level]);
+    while (!w->used[level][i]) /* W3: one is not 0 */
+        i++;
+    return level * WF_WHEEL_SLOTS + i * 64 + (unsigned)__builtin_ctzll(w->used[level][i]);
 }
 
 /* The tick at which the wheel reaches a slot in use. */
@@ -129,7 +141,7 @@ static uint64_t wheel_link(struct wf_wheel *w, struct wf_timer *t)
     wf_list_push_back(&w->slots[t->slot].timers, &t->link);
     if (at < w->slots[t->slot].first)
         w->slots[t->slot].first = at;
-    w->used[level] |= (uint64_t)1 << digit;
+    w->used[level][digit / 64] |= (uint64_t)1 << digit % 64;
     w->levels |= 1u << level;
     return at;
 }
@@ -137,12 +149,12 @@ static uint64_t wheel_link(struct wf_wheel *w, struct wf_timer *t)
 /* The slot has become empty. Harmless when it was already. */
 static void wheel_slot_clear(struct wf_wheel *w, unsigned slot)
 {
-    unsigned level = slot / WF_WHEEL_SLOTS;
+    unsigned level = slot / WF_WHEEL_SLOTS, digit = slot % WF_WHEEL_SLOTS;
 
     wf_debug_assert(wf_list_empty(&w->slots[slot].timers));
     w->slots[slot].first = WEFT_FOREVER;
-    w->used[level] &= ~((uint64_t)1 << (slot & WHEEL_SLOT_MASK));
-    if (!w->used[level])
+    w->used[level][digit / 64] &= ~((uint64_t)1 << digit % 64);
+    if (!wheel_level_used(w, level))
         w->levels &= ~(1u << level);
 }
 
@@ -167,12 +179,50 @@ static void wheel_fire(struct wf_wheel *w, unsigned slot, struct wheel_batch *ba
 
     wf_debug_assert(wf_load_u32(&t->state, WF_RELAXED) == WF_TIMER_ARMED);
     wf_debug_assert(wheel_tick_of(t->deadline) <= w->tick); /* W1 */
+    __builtin_prefetch(t->link.next);
     wheel_unlink(w, t);
     wheel_count(w, -1);
+    __builtin_prefetch(t->target); /* woken when the batch is complete */
     batch->targets[batch->count++] = t->target;
     /* release: pairs with the acquire in wf_timer_fired and wf_timer_cancel. Nothing touches t from
      * here on: its owner may see this, without the lock, and free it. */
     wf_store_u32(&t->state, WF_TIMER_FIRED, WF_RELEASE);
+}
+
+static void wheel_relink(struct wf_wheel *w, struct wf_list *link)
+{
+    link->next = link->prev = NULL;
+    wheel_link(w, wf_container_of(link, struct wf_timer, link));
+}
+
+/*
+ * Spread up to max timers of the cascade over the levels below; returns how many. Each is a cache
+ * miss, and the next one's address is in it: from both ends, two are under way at a time.
+ */
+static unsigned wheel_spread(struct wf_wheel *w, unsigned max)
+{
+    struct wf_list *front = w->cascade.next, *back = w->cascade.prev;
+    unsigned n = 0;
+
+    while (front != back && front->next != back && n + 2 < max) {
+        struct wf_list *next = front->next, *prev = back->prev;
+
+        __builtin_prefetch(next);
+        __builtin_prefetch(prev);
+        wheel_relink(w, front);
+        wheel_relink(w, back);
+        front = next;
+        back = prev;
+        n += 2;
+    }
+    /* What is left is a list again. */
+    w->cascade.next = front;
+    w->cascade.prev = back;
+    front->prev = back->next = &w->cascade;
+    if (n == 0)
+        for (struct wf_list *link; n < 2 && (link = wf_list_pop_front(&w->cascade)); n++)
+            wheel_link(w, wf_container_of(link, struct wf_timer, link));
+    return n;
 }
 
 /*
@@ -184,15 +234,12 @@ static bool wheel_turn(struct wf_wheel *w, uint64_t until, struct wheel_batch *b
     unsigned spread = 0;
 
     while (batch->count < WHEEL_BATCH && spread < WHEEL_SPREAD) {
-        struct wf_list *link;
         unsigned slot;
 
         if (until < w->tick)
             return false; /* another thread went further (W5) */
-        link = wf_list_pop_front(&w->cascade);
-        if (link) {
-            wheel_link(w, wf_container_of(link, struct wf_timer, link));
-            spread++;
+        if (!wf_list_empty(&w->cascade)) {
+            spread += wheel_spread(w, WHEEL_SPREAD);
             continue;
         }
         slot = wheel_slot_earliest(w);
@@ -217,12 +264,14 @@ static void wheel_check_bits(const struct wf_wheel *w)
 #if WF_DEBUG
     for (unsigned level = 0; level < WF_WHEEL_LEVELS; level++) {
         uint64_t digit = w->tick >> (level * WF_WHEEL_SLOT_BITS) & WHEEL_SLOT_MASK;
-        uint64_t before = ((uint64_t)1 << digit) - 1;
+        uint64_t before = ((uint64_t)1 << digit % 64) - 1;
 
         if (level > 0)
-            before |= (uint64_t)1 << digit;
-        wf_assert(!(w->used[level] & before));                        /* W2 */
-        wf_assert(!!w->used[level] == !!(w->levels & (1u << level))); /* W3 */
+            before |= (uint64_t)1 << digit % 64;
+        for (unsigned i = 0; i < digit / 64; i++)
+            wf_assert(!w->used[level][i]);                                       /* W2 */
+        wf_assert(!(w->used[level][digit / 64] & before));                      /* W2 */
+        wf_assert(wheel_level_used(w, level) == !!(w->levels & (1u << level))); /* W3 */
     }
     wf_assert(w->tick <= WHEEL_TICK_MAX);
     wf_assert(wf_load_u64(&w->next, WF_RELAXED) == wheel_due(w)); /* W6 */
@@ -277,9 +326,9 @@ void wf_wheel_check(struct wf_wheel *w)
     count = wheel_check_list(w, &w->cascade, 0);
     for (unsigned slot = 0; slot <= WF_WHEEL_NEVER; slot++) {
         uint64_t here = wheel_check_list(w, &w->slots[slot].timers, slot);
-        uint64_t bit = (uint64_t)1 << (slot & WHEEL_SLOT_MASK);
+        uint64_t word = w->used[slot / WF_WHEEL_SLOTS][slot % WF_WHEEL_SLOTS / 64];
 
-        wf_assert(!!here == !!(w->used[slot / WF_WHEEL_SLOTS] & bit)); /* W3 */
+        wf_assert(!!here == !!(word & (uint64_t)1 << slot % 64)); /* W3 */
         count += here;
     }
     wf_assert(count == wf_wheel_count(w));

@@ -92,8 +92,8 @@ unsigned wf_wheel_advance(struct wf_wheel *w, uint64_t now_ns);
  */
 
 #define WF_WHEEL_TICK_SHIFT 16 /* a tick is 2^16 ns, 65.536 us */
-#define WF_WHEEL_LEVELS     8  /* 8 levels of 6 bits and 16 bits of tick: all 64 bits of a time */
-#define WF_WHEEL_SLOT_BITS  6
+#define WF_WHEEL_LEVELS     6  /* 6 levels of 8 bits and 16 bits of tick: all 64 bits of a time */
+#define WF_WHEEL_SLOT_BITS  8
 #define WF_WHEEL_SLOTS      (1u << WF_WHEEL_SLOT_BITS)
 #define WF_WHEEL_NEVER      (WF_WHEEL_LEVELS * WF_WHEEL_SLOTS) /* the slot of what never fires */
 
@@ -101,6 +101,8 @@ struct wf_wheel_slot {
     struct wf_list timers; /* in the order of arming */
     uint64_t first;        /* no timer here is due before, in ns; WEFT_FOREVER when empty */
 };
+
+#define WF_WHEEL_WORDS (WF_WHEEL_SLOTS / 64)
 
 struct wf_wheel {
     /* atomic: written under the lock, read by anyone */
@@ -111,7 +113,7 @@ struct wf_wheel {
     struct wf_lock lock;
     uint32_t levels;                    /* bit per level: it has a slot in use */
     uint64_t tick;                      /* all earlier ticks are done */
-    uint64_t used[WF_WHEEL_LEVELS + 1]; /* bit per slot: it has a timer */
+    uint64_t used[WF_WHEEL_LEVELS + 1][WF_WHEEL_WORDS]; /* bit per slot: it has a timer */
     struct wf_list cascade;             /* of the slot that tick has reached: to be spread */
     struct wf_wheel_slot slots[WF_WHEEL_NEVER + 1];
 };

@@ -401,7 +401,6 @@ TEST(tasks_have_names_and_ids)
 
 static int see_info(void *arg)
 {
-    const weft_task_options elsewhere = {.site = "elsewhere:1", .stack_size = 16384};
     weft_task *t = weft_spawn(wait_until_cancelled, NULL);
     char site[64];
     weft_task_info info;
@@ -426,7 +425,9 @@ static int see_info(void *arg)
     CHECK(info.wakes >= 1);
     CHECK_EQ(0, weft_join(t, NULL));
 
-    t = weft_spawn_with(&elsewhere, return_arg, NULL);
+    /* The commas of a compound literal do not disturb the macro. */
+    t = weft_spawn_with(&(weft_task_options){.site = "elsewhere:1", .stack_size = 16384},
+                        return_arg, NULL);
     CHECK_EQ(0, weft_task_get_info(t, &info));
     CHECK_STR("elsewhere:1", info.site);
     CHECK_EQ(0, weft_join(t, NULL));

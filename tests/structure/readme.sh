@@ -22,7 +22,7 @@ compare() {
     elif [[ ! -f $2 ]]; then
         breach "README.md:$1: there is no $2"
     else
-        text=$(<"$2")
+        text=$(<"$2")$'\n'
         [[ $text == *"$3"* ]] || breach "README.md:$1: the block is not in $2 as it stands here"
     fi
 }

@@ -49,6 +49,20 @@ uint64_t test_scaled(uint64_t n)
     return n ? n : 1;
 }
 
+/* 0: not set. */
+static unsigned stress_seconds(void)
+{
+    const char *text = getenv("WEFT_STRESS_SECONDS");
+    unsigned long n = text ? strtoul(text, NULL, 10) : 0;
+
+    return n <= 100000 ? (unsigned)n : 0;
+}
+
+weft_duration test_stress_time(weft_duration usual)
+{
+    return stress_seconds() ? WEFT_SECS(stress_seconds()) : usual;
+}
+
 uint64_t test_seed(void)
 {
     static uint64_t seed;
@@ -88,7 +102,7 @@ int test_main(const char *suite, const TTest *const tests[], size_t count)
     for (size_t i = 0; i < count; i++) {
         TCase *c = tcase_create(tests[i]->name);
 
-        tcase_set_timeout(c, TEST_SECONDS);
+        tcase_set_timeout(c, TEST_SECONDS + stress_seconds());
         tcase_add_test(c, tests[i]);
         suite_add_tcase(s, c);
     }

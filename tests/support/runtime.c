@@ -55,7 +55,7 @@ void test_watchdog(unsigned seconds)
 
     if (watch.seconds)
         return;
-    watch.seconds = seconds * test_slow();
+    watch.seconds = seconds * test_slow() + (unsigned)(test_stress_time(0) / WEFT_SECS(1));
     CHECK_EQ(0, pthread_create(&thread, NULL, watch_thread, NULL));
     (void)pthread_detach(thread);
 }

@@ -73,6 +73,10 @@ unsigned test_slow(void);
 /* n in a plain build, fewer in a slow one; at least 1. For loop counts. */
 uint64_t test_scaled(uint64_t n);
 
+/* How long a stress test goes on: WEFT_STRESS_SECONDS, or else the usual time. The limits of the
+ * tests and of the watchdog grow with the variable. */
+weft_duration test_stress_time(weft_duration usual);
+
 /* --- chance ----------------------------------------------------------------- */
 
 /* WEFT_SEED, or a random number; printed once, so that a failure can be repeated. Never 0. */

@@ -110,6 +110,7 @@ TEST(it_is_what_a_list_would_be)
         for (unsigned newest = 0; newest < 2; newest++)
             model_run(newest, shared, seed + shared * 2 + newest);
 }
+
 END_TEST
 
 TEST(it_grows_and_wraps_without_losing_order)
@@ -131,6 +132,7 @@ TEST(it_grows_and_wraps_without_losing_order)
     CHECK(wf_deque_take_oldest(&d) == NULL);
     wf_deque_release(&d);
 }
+
 END_TEST
 
 TEST(rings_together_are_no_larger_than_twice_the_newest)
@@ -151,6 +153,7 @@ TEST(rings_together_are_no_larger_than_twice_the_newest)
         continue;
     wf_deque_release(&d);
 }
+
 END_TEST
 
 /* --- an owner and thieves ----------------------------------------------------- */
@@ -196,8 +199,8 @@ static void *arena_thief(void *arg)
 
 static bool arena_owner_take(struct arena *a)
 {
-    struct weft_task *t =
-        a->newest ? wf_deque_take_newest(&a->deque) : wf_deque_take_oldest(&a->deque);
+    struct weft_task *t = a->newest ? wf_deque_take_newest(&a->deque)
+                                    : wf_deque_take_oldest(&a->deque);
 
     if (t)
         arena_took(a, t);
@@ -242,12 +245,14 @@ TEST(thieves_of_several_lose_and_double_nothing)
     arena_run(false, 64, test_scaled(400000), test_seed());
     arena_run(false, 4, test_scaled(200000), test_seed() + 1);
 }
+
 END_TEST
 
 TEST(thieves_of_one_lose_and_double_nothing)
 {
     arena_run(true, 64, test_scaled(400000), test_seed());
 }
+
 END_TEST
 
 /* The case that needs the fence: one task, its owner and the thieves all reach for it. */
@@ -256,6 +261,7 @@ TEST(the_last_task_goes_to_one_taker)
     arena_run(true, 1, test_scaled(400000), test_seed());
     arena_run(true, 2, test_scaled(200000), test_seed() + 1);
 }
+
 END_TEST
 
 TEST_MAIN("deque", it_is_what_a_list_would_be, it_grows_and_wraps_without_losing_order,

@@ -25,6 +25,7 @@ TEST(nobody_is_woken_when_nobody_sleeps)
     CHECK(!wf_idle_any_asleep(&idle));
     CHECK_EQ(0, wf_load_u64(&idle.word, WF_RELAXED));
 }
+
 END_TEST
 
 TEST(one_token_is_out_at_a_time)
@@ -49,6 +50,7 @@ TEST(one_token_is_out_at_a_time)
     CHECK(!wf_idle_notify(&idle));
     CHECK_EQ(0, wf_load_u64(&idle.word, WF_RELAXED));
 }
+
 END_TEST
 
 TEST(who_wakes_by_itself_takes_the_token)
@@ -66,6 +68,7 @@ TEST(who_wakes_by_itself_takes_the_token)
     CHECK(wf_idle_search_end(&idle));
     CHECK_EQ(0, wf_load_u64(&idle.word, WF_RELAXED));
 }
+
 END_TEST
 
 TEST(at_most_half_of_the_workers_search)
@@ -84,6 +87,7 @@ TEST(at_most_half_of_the_workers_search)
         CHECK(wf_idle_search_end(&idle));
     }
 }
+
 END_TEST
 
 enum model_worker { AWAKE, SEARCHING, ASLEEP };
@@ -92,6 +96,7 @@ enum model_worker { AWAKE, SEARCHING, ASLEEP };
 TEST(the_counts_are_those_of_a_model)
 {
     enum model_worker is[WORKERS_MAX] = {AWAKE};
+
     unsigned count[3] = {WORKERS_MAX, 0, 0}, tokens = 0;
     struct wf_idle idle;
     uint64_t rand = test_seed();
@@ -133,6 +138,7 @@ TEST(the_counts_are_those_of_a_model)
                  wf_load_u64(&idle.word, WF_RELAXED));
     }
 }
+
 END_TEST
 
 /* --- lost wake-ups -------------------------------------------------------------- */
@@ -232,6 +238,7 @@ TEST(no_wake_up_is_lost)
     plant_run(3, test_scaled(15000), test_seed() + 1);
     plant_run(8, test_scaled(10000), test_seed() + 2);
 }
+
 END_TEST
 
 TEST_MAIN("idle", nobody_is_woken_when_nobody_sleeps, one_token_is_out_at_a_time,

@@ -38,6 +38,7 @@ TEST(it_is_first_in_first_out_and_counts)
     CHECK(out[0] == &t[3]);
     free(t);
 }
+
 END_TEST
 
 struct market {
@@ -93,8 +94,8 @@ TEST(many_producers_and_consumers_lose_and_double_nothing)
     CHECK(m.tasks);
     wf_inject_init(&m.queue);
     for (unsigned i = 0; i < PRODUCERS + CONSUMERS; i++)
-        CHECK_EQ(0, pthread_create(&threads[i], NULL, i < PRODUCERS ? market_produce : market_consume,
-                                   &m));
+        CHECK_EQ(0, pthread_create(&threads[i], NULL,
+                                   i < PRODUCERS ? market_produce : market_consume, &m));
     for (unsigned i = 0; i < PRODUCERS + CONSUMERS; i++)
         CHECK_EQ(0, pthread_join(threads[i], NULL));
     CHECK_EQ(m.each * PRODUCERS, wf_load_u64(&m.taken, WF_RELAXED));
@@ -103,6 +104,7 @@ TEST(many_producers_and_consumers_lose_and_double_nothing)
         CHECK_EQ(1, m.tasks[i].flags);
     free(m.tasks);
 }
+
 END_TEST
 
 TEST_MAIN("inject", it_is_first_in_first_out_and_counts,

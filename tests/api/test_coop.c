@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_coop.c - giving way: the budget of 128 operations, those who do without it, and the task
+ * that ignores its cancel.
+ *
+ * Who runs between what is certain with one worker only, so most of this runs on the two flavours
+ * that have one.
+ */
+#include "support.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BUDGET 128
+#define ROUNDS 20
+
+static void run_alone(weft_fn *fn)
+{
+    for (size_t i = 0; i < test_flavour_count; i++)
+        if (test_flavours[i].workers <= 1)
+            test_run_on(&test_flavours[i], fn, NULL);
+}
+
+static void compute(weft_duration d)
+{
+    weft_instant end = weft_instant_add(weft_now(), d);
+
+    while (weft_now() < end)
+        continue;
+}
+
+/* What one task did, and what another saw of it each time that it ran. */
+struct race {
+    int (*operation)(struct race *r); /* finishes at once, spends one unit */
+    weft_task *ended;
+    int done;  /* operations */
+    int turns; /* of the neighbour */
+    int seen, longest;
+    bool over;
+};
+
+static int neighbour(void *arg)
+{
+    struct race *r = arg;
+
+    while (!r->over) {
+        if (r->done - r->seen > r->longest)
+            r->longest = r->done - r->seen;
+        r->seen = r->done;
+        r->turns++;
+        CHECK_EQ(0, weft_yield());
+    }
+    return 0;
+}
+
+/* Running: from then on it takes its turn with every woken task. */
+static weft_task *begin_neighbour(struct race *r)
+{
+    weft_task *t = weft_spawn(neighbour, r);
+
+    while (r->turns == 0)
+        CHECK_EQ(0, weft_yield());
+    return t;
+}
+
+static int runner(void *arg)
+{
+    struct race *r = arg;
+
+    for (int i = 0; i < ROUNDS * BUDGET; i++) {
+        CHECK_EQ(0, r->operation(r));
+        r->done++;
+    }
+    return 0;
+}
+
+static int return_zero(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static int op_sleep(struct race *r)
+{
+    (void)r;
+    return weft_sleep(0);
+}
+
+static int op_consume(struct race *r)
+{
+    (void)r;
+    return weft_consume_budget();
+}
+
+static int op_past(struct race *r)
+{
+    weft_future f = weft_sleep_until_future(1);
+
+    (void)r;
+    return (int)weft_await(&f);
+}
+
+static int op_join(struct race *r)
+{
+    weft_future f = weft_join_future(r->ended);
+
+    return (int)weft_await(&f);
+}
+
+static int op_take(struct race *r)
+{
+    return weft_join(weft_task_ref(r->ended), NULL);
+}
+
+static int budget(void *arg)
+{
+    static int (*const operations[])(struct race *) = {op_sleep, op_consume, op_past, op_join,
+                                                       op_take};
+    weft_metrics m;
+
+    (void)arg;
+    for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
+        struct race r = {.operation = operations[i], .ended = weft_spawn(return_zero, NULL)};
+        weft_task *other = begin_neighbour(&r), *t;
+
+        while (!weft_is_finished(r.ended))
+            CHECK_EQ(0, weft_yield());
+        t = weft_spawn(runner, &r);
+        CHECK_EQ(0, weft_join(t, NULL));
+        r.over = true;
+        CHECK_EQ(0, weft_join(other, NULL));
+        CHECK_EQ(ROUNDS * BUDGET, r.done);
+        CHECK(r.longest <= BUDGET);     /* nobody waits for more than that */
+        CHECK(r.longest >= BUDGET / 2); /* and it is not given up early */
+        CHECK(r.turns >= ROUNDS);
+        weft_detach(r.ended);
+    }
+    CHECK_EQ(0, weft_metrics_snapshot(weft_runtime_current(), &m));
+    CHECK(m.total.budget_yields >= ROUNDS - 1);
+    return 0;
+}
+
+TEST(a_task_that_is_always_ready_lets_others_run_every_128_operations)
+{
+    run_alone(budget);
+}
+
+/* --- the same, stackless ---------------------------------------------------------- */
+
+struct busy {
+    weft_async async;
+    struct race *race;
+    weft_future f;
+};
+
+static weft_poll busy_poll(void *self, weft_context *cx)
+{
+    struct busy *b = self;
+
+    WEFT_ASYNC_BEGIN(b);
+    while (b->race->done < ROUNDS * BUDGET) {
+        b->f = weft_join_future(b->race->ended);
+        WEFT_AWAIT(b, cx, &b->f);
+        CHECK_EQ(0, b->f.result);
+        b->race->done++;
+    }
+    WEFT_ASYNC_END(b);
+}
+
+static const weft_async_type busy_type = {.poll = busy_poll, .size = sizeof(struct busy)};
+
+static int budget_stackless(void *arg)
+{
+    struct race r = {.ended = weft_spawn(return_zero, NULL)};
+    struct busy state = {.race = &r};
+    weft_task *other = begin_neighbour(&r);
+
+    (void)arg;
+    while (!weft_is_finished(r.ended))
+        CHECK_EQ(0, weft_yield());
+    CHECK_EQ(0, weft_join(weft_spawn_async(&busy_type, &state), NULL));
+    r.over = true;
+    CHECK_EQ(0, weft_join(other, NULL));
+    CHECK(r.longest <= BUDGET && r.longest >= BUDGET / 2);
+    CHECK(r.turns >= ROUNDS);
+    weft_detach(r.ended);
+    return 0;
+}
+
+TEST(a_stackless_task_has_the_same_budget)
+{
+    run_alone(budget_stackless);
+}
+
+/* --- without a budget ---------------------------------------------------------------- */
+
+static int unlimited(void *arg)
+{
+    struct race *r = arg;
+    int turns = r->turns;
+
+    for (int i = 0; i < ROUNDS * BUDGET; i++)
+        CHECK_EQ(0, weft_consume_budget());
+    CHECK_EQ(turns, r->turns); /* nobody else ran */
+    CHECK_EQ(5, weft_unconstrained(return_zero, NULL) + 5);
+    for (int i = 0; i < ROUNDS * BUDGET; i++)
+        CHECK_EQ(0, weft_sleep(0));
+    CHECK_EQ(turns, r->turns);
+    CHECK_EQ(0, weft_yield()); /* what awaits still does */
+    CHECK(r->turns > turns);
+    turns = r->turns;
+    for (int i = 0; i < ROUNDS * BUDGET; i++)
+        CHECK_EQ(0, weft_consume_budget());
+    CHECK_EQ(turns, r->turns);
+    return 17;
+}
+
+static int unconstrained(void *arg)
+{
+    struct race r = {.operation = op_consume};
+    weft_task *other = begin_neighbour(&r);
+
+    (void)arg;
+    CHECK_EQ(-EINVAL, weft_unconstrained(NULL, NULL));
+    CHECK_EQ(17, weft_unconstrained(unlimited, &r));
+    r.seen = 0;
+    r.longest = 0;
+    CHECK_EQ(0, runner(&r)); /* the limit is back */
+    CHECK(r.longest <= BUDGET);
+    r.over = true;
+    CHECK_EQ(0, weft_join(other, NULL));
+    return 0;
+}
+
+TEST(unconstrained_code_is_not_interrupted)
+{
+    CHECK_EQ(-EPERM, weft_unconstrained(return_zero, NULL));
+    CHECK_EQ(-EPERM, weft_consume_budget());
+    run_alone(unconstrained);
+}
+
+/* --- should_yield ----------------------------------------------------------------------- */
+
+/* The machine may be busy and a poll long by itself: some fresh poll is not. */
+static void until_fresh(void)
+{
+    do
+        CHECK_EQ(0, weft_yield());
+    while (weft_should_yield());
+}
+
+static int should_yield(void *arg)
+{
+    int n = 0;
+
+    (void)arg;
+    until_fresh();
+    compute(WEFT_US(1100));
+    CHECK(weft_should_yield());
+    until_fresh();
+    while (!weft_should_yield()) {
+        CHECK(++n <= BUDGET);
+        CHECK_EQ(0, weft_consume_budget());
+    }
+    CHECK(n <= BUDGET);
+    return 0;
+}
+
+TEST(should_yield_tells_of_a_spent_budget_and_of_a_long_poll)
+{
+    CHECK(!weft_should_yield());
+    test_run(should_yield, NULL);
+}
+
+/* --- a cancel that is ignored -------------------------------------------------------------- */
+
+static int ignores(void *arg)
+{
+    atomic_int *released = arg;
+    int n = 0;
+
+    weft_cancel(weft_task_self());
+    for (; n < 1000; n++)
+        CHECK_EQ(-ECANCELED, weft_sleep(0));
+    while (!atomic_load(released)) { /* nobody can set it but for the yields */
+        CHECK_EQ(-ECANCELED, weft_sleep(0));
+        CHECK(++n < 1000000);
+    }
+    return 0;
+}
+
+static int set_flag(void *arg)
+{
+    atomic_store((atomic_int *)arg, 1);
+    return 0;
+}
+
+static int ignoring(void *arg)
+{
+    weft_task_options options = {.name = "stubborn"};
+    atomic_int released = 0;
+    weft_task *t = weft_spawn_with(&options, ignores, &released), *other;
+    weft_task_info info;
+
+    (void)arg;
+    other = weft_spawn(set_flag, &released);
+    CHECK_EQ(0, weft_join(t, NULL));
+    CHECK_EQ(0, weft_join(other, NULL));
+    CHECK_EQ(0, weft_task_get_info(weft_task_self(), &info));
+    return 0;
+}
+
+TEST(a_task_that_ignores_a_thousand_cancels_is_reported_and_made_to_yield)
+{
+    for (size_t i = 0; i < test_flavour_count; i++) {
+        FILE *file = tmpfile();
+        int before = dup(STDERR_FILENO);
+        char text[2048];
+        size_t n;
+
+        CHECK(file && before >= 0);
+        CHECK(dup2(fileno(file), STDERR_FILENO) >= 0);
+        test_run_on(&test_flavours[i], ignoring, NULL);
+        CHECK(dup2(before, STDERR_FILENO) >= 0);
+        rewind(file);
+        n = fread(text, 1, sizeof(text) - 1, file);
+        text[n] = '\0';
+        CHECK(strstr(text, "\"stubborn\""));
+        CHECK(strstr(text, "test_coop.c:"));
+        CHECK(strstr(text, "1000"));
+        CHECK(strchr(text, '\n') == text + n - 1); /* once */
+        (void)fclose(file);
+        (void)close(before);
+    }
+}
+
+TEST_MAIN("coop", a_task_that_is_always_ready_lets_others_run_every_128_operations,
+          a_stackless_task_has_the_same_budget, unconstrained_code_is_not_interrupted,
+          should_yield_tells_of_a_spent_budget_and_of_a_long_poll,
+          a_task_that_ignores_a_thousand_cancels_is_reported_and_made_to_yield)
