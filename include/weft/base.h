@@ -35,10 +35,10 @@
 extern "C" {
 #endif
 
-#define WEFT_STRINGIFY_(x)  #x
-#define WEFT_STRINGIFY(x)   WEFT_STRINGIFY_(x)
-#define WEFT_CONCAT_(a, b)  a##b
-#define WEFT_CONCAT(a, b)   WEFT_CONCAT_(a, b)
+#define WEFT_STRINGIFY_(x) #x
+#define WEFT_STRINGIFY(x)  WEFT_STRINGIFY_(x)
+#define WEFT_CONCAT_(a, b) a##b
+#define WEFT_CONCAT(a, b)  WEFT_CONCAT_(a, b)
 
 /* Where a task was spawned, as "file:line"; the text lives as long as the program. */
 #define WEFT_SITE (__FILE__ ":" WEFT_STRINGIFY(__LINE__))
@@ -53,9 +53,8 @@ typedef uint64_t weft_instant;
 
 /* n is an integer of any type, taken as unsigned; a product beyond 64 bits becomes
  * WEFT_FOREVER. Usable in constant expressions. */
-#define WEFT_SATURATE_(n, unit)                                                                    \
-    ((uint64_t)(n) > UINT64_MAX / (uint64_t)(unit) ? WEFT_FOREVER                                  \
-                                                   : (uint64_t)(n) * (uint64_t)(unit))
+#define WEFT_SATURATE_(n, unit) \
+ ((uint64_t)(n) > UINT64_MAX / (uint64_t)(unit) ? WEFT_FOREVER : (uint64_t)(n) * (uint64_t)(unit))
 #define WEFT_NS(n)   ((weft_duration)(n))
 #define WEFT_US(n)   ((weft_duration)WEFT_SATURATE_(n, 1000))
 #define WEFT_MS(n)   ((weft_duration)WEFT_SATURATE_(n, 1000000))

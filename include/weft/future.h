@@ -73,11 +73,11 @@ typedef struct weft_future_type {
 
 struct weft_future {
     const weft_future_type *type;
-    ssize_t result;                    /* valid once ready */
-    uint32_t state_;                   /* do not touch: new, pending or done */
-    uint32_t aux_;                     /* do not touch: belongs to the type */
-    weft_future *kept_next_;           /* do not touch: pending futures kept by a task */
-    weft_future **kept_link_;          /* do not touch */
+    ssize_t result;                     /* valid once ready */
+    uint32_t state_;                    /* do not touch: new, pending or done */
+    uint32_t aux_;                      /* do not touch: belongs to the type */
+    weft_future *kept_next_;            /* do not touch: pending futures kept by a task */
+    weft_future **kept_link_;           /* do not touch */
     uintptr_t words[WEFT_FUTURE_WORDS]; /* belongs to the type */
 };
 
@@ -209,18 +209,17 @@ template <typename... F> static inline ssize_t weft_try_join_all(F *...f)
 # define WEFT_COUNT_(...)   (sizeof(WEFT_FUTURES_(__VA_ARGS__)) / sizeof(weft_future *))
 
 /* The first ready of the given futures, from a random start; the others are dropped. */
-# define weft_select(...)                                                                          \
-    weft_select_n(WEFT_FUTURES_(__VA_ARGS__), WEFT_COUNT_(__VA_ARGS__), WEFT_SELECT_RANDOM)
+# define weft_select(...) \
+  weft_select_n(WEFT_FUTURES_(__VA_ARGS__), WEFT_COUNT_(__VA_ARGS__), WEFT_SELECT_RANDOM)
 /* The same, looked at in the order given. */
-# define weft_select_biased(...)                                                                   \
-    weft_select_n(WEFT_FUTURES_(__VA_ARGS__), WEFT_COUNT_(__VA_ARGS__), WEFT_SELECT_BIASED)
+# define weft_select_biased(...) \
+  weft_select_n(WEFT_FUTURES_(__VA_ARGS__), WEFT_COUNT_(__VA_ARGS__), WEFT_SELECT_BIASED)
 /* The losers stay pending: for loops that select again. */
-# define weft_select_keep(...)                                                                     \
-    weft_select_n(WEFT_FUTURES_(__VA_ARGS__), WEFT_COUNT_(__VA_ARGS__), WEFT_SELECT_KEEP)
-# define weft_join_all(...)                                                                        \
-    weft_join_all_n(WEFT_FUTURES_(__VA_ARGS__), WEFT_COUNT_(__VA_ARGS__))
-# define weft_try_join_all(...)                                                                    \
-    weft_try_join_all_n(WEFT_FUTURES_(__VA_ARGS__), WEFT_COUNT_(__VA_ARGS__))
+# define weft_select_keep(...) \
+  weft_select_n(WEFT_FUTURES_(__VA_ARGS__), WEFT_COUNT_(__VA_ARGS__), WEFT_SELECT_KEEP)
+# define weft_join_all(...) weft_join_all_n(WEFT_FUTURES_(__VA_ARGS__), WEFT_COUNT_(__VA_ARGS__))
+# define weft_try_join_all(...) \
+  weft_try_join_all_n(WEFT_FUTURES_(__VA_ARGS__), WEFT_COUNT_(__VA_ARGS__))
 #endif
 
 #endif

@@ -16,8 +16,8 @@ extern "C" {
 #endif
 
 typedef enum weft_task_state {
-    WEFT_TASK_IDLE = 0,   /* waits to be woken */
-    WEFT_TASK_READY = 1,  /* waits to be polled */
+    WEFT_TASK_IDLE = 0,  /* waits to be woken */
+    WEFT_TASK_READY = 1, /* waits to be polled */
     WEFT_TASK_RUNNING = 2,
     WEFT_TASK_FINISHED = 3
 } weft_task_state;
@@ -29,7 +29,7 @@ typedef struct weft_task_info {
     weft_task_state state;
     bool stackless;
     bool cancelled;
-    size_t stack_size;             /* 0 for stackless tasks and fibers not yet started */
+    size_t stack_size; /* 0 for stackless tasks and fibers not yet started */
     uint64_t polls;
     uint64_t wakes;                /* that led to a poll */
     weft_duration poll_time;       /* in all */
@@ -47,21 +47,21 @@ typedef struct weft_worker_metrics {
     uint64_t steal_operations; /* times that it took some */
     uint64_t overflows;        /* tasks pushed to the injection queue because its own had no room */
     uint64_t parks;
-    uint64_t wakeups_idle;     /* ended a park and found nothing to do */
-    uint64_t lifo_runs;        /* tasks run from the LIFO slot */
-    uint64_t injected;         /* tasks taken from the injection queue */
+    uint64_t wakeups_idle; /* ended a park and found nothing to do */
+    uint64_t lifo_runs;    /* tasks run from the LIFO slot */
+    uint64_t injected;     /* tasks taken from the injection queue */
     uint64_t timers_fired;
     uint64_t io_events;
-    uint64_t budget_yields;    /* coop budget spent */
-    uint64_t queue_depth;      /* woken tasks waiting here */
-    uint64_t backlog_depth;    /* spawned tasks not yet polled, waiting here */
-    weft_duration busy;        /* not parked, in all */
+    uint64_t budget_yields; /* coop budget spent */
+    uint64_t queue_depth;   /* woken tasks waiting here */
+    uint64_t backlog_depth; /* spawned tasks not yet polled, waiting here */
+    weft_duration busy;     /* not parked, in all */
     bool parked;
 } weft_worker_metrics;
 
 typedef struct weft_metrics {
     unsigned workers;
-    uint64_t spawned;          /* tasks, ever */
+    uint64_t spawned; /* tasks, ever */
     uint64_t finished;
     uint64_t alive;
     uint64_t injection_depth;
@@ -76,8 +76,9 @@ WEFT_API int weft_metrics_worker_sized(weft_runtime *rt, unsigned worker, weft_w
                                        size_t size);
 WEFT_API int weft_metrics_snapshot(weft_runtime *rt, weft_metrics *m); /* 0, -EINVAL */
 WEFT_API int weft_metrics_worker(weft_runtime *rt, unsigned worker, weft_worker_metrics *m);
-#define weft_metrics_snapshot(rt, m)  weft_metrics_snapshot_sized(rt, m, sizeof(weft_metrics))
-#define weft_metrics_worker(rt, i, m) weft_metrics_worker_sized(rt, i, m, sizeof(weft_worker_metrics))
+#define weft_metrics_snapshot(rt, m) weft_metrics_snapshot_sized(rt, m, sizeof(weft_metrics))
+#define weft_metrics_worker(rt, i, m) \
+ weft_metrics_worker_sized(rt, i, m, sizeof(weft_worker_metrics))
 
 #ifdef __cplusplus
 }

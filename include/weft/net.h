@@ -17,6 +17,7 @@ typedef struct weft_listener weft_listener;
 /* An IPv4 or IPv6 address with a port. */
 typedef struct weft_addr {
     socklen_t size;
+
     union {
         struct sockaddr any;
         unsigned char bytes_[28]; /* room for IPv6 */
@@ -35,12 +36,12 @@ WEFT_API uint16_t weft_addr_port(const weft_addr *a);
 WEFT_API int weft_addr_format(const weft_addr *a, char *text, size_t size);
 
 typedef struct weft_listen_options {
-    int backlog;              /* 0: 4096, limited by the system */
-    weft_switch reuse_addr;   /* default on */
-    weft_switch reuse_port;   /* default off */
-    weft_switch nodelay;      /* of accepted streams; default on */
-    weft_switch v6_only;      /* default off: an IPv6 listener takes IPv4 too */
-    int receive_buffer;       /* bytes; 0: the system's */
+    int backlog;            /* 0: 4096, limited by the system */
+    weft_switch reuse_addr; /* default on */
+    weft_switch reuse_port; /* default off */
+    weft_switch nodelay;    /* of accepted streams; default on */
+    weft_switch v6_only;    /* default off: an IPv6 listener takes IPv4 too */
+    int receive_buffer;     /* bytes; 0: the system's */
     int send_buffer;
     uintptr_t spare_[4];
 } weft_listen_options;
@@ -75,8 +76,8 @@ WEFT_API int weft_listener_addr(const weft_listener *l, weft_addr *a);
 WEFT_API int weft_listener_fd(const weft_listener *l);
 
 typedef struct weft_connect_options {
-    weft_switch nodelay;         /* default on */
-    const weft_addr *local;      /* bind to it first; NULL: any */
+    weft_switch nodelay;    /* default on */
+    const weft_addr *local; /* bind to it first; NULL: any */
     int receive_buffer;
     int send_buffer;
     uintptr_t spare_[4];
@@ -103,12 +104,14 @@ WEFT_API int weft_stream_set_nodelay(weft_stream *s, bool on);
 WEFT_API int weft_stream_get_nodelay(const weft_stream *s);
 WEFT_API int weft_stream_set_linger(weft_stream *s, int seconds); /* -1: off; 0: reset on close */
 WEFT_API int weft_stream_get_linger(const weft_stream *s);
+
 typedef struct weft_keepalive {
     bool on;
     unsigned idle_seconds;     /* 0: the system's */
     unsigned interval_seconds; /* 0: the system's */
     unsigned count;            /* 0: the system's */
 } weft_keepalive;
+
 WEFT_API int weft_stream_set_keepalive(weft_stream *s, const weft_keepalive *k);
 WEFT_API int weft_stream_get_keepalive(const weft_stream *s, weft_keepalive *k);
 WEFT_API int weft_stream_set_receive_buffer(weft_stream *s, int bytes);

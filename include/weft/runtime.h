@@ -37,24 +37,26 @@ typedef void weft_task_hook(void *user, const weft_task *t);
  * environment variable named beside it, which beats the default.
  */
 typedef struct weft_config {
-    weft_flavor flavor;              /* WEFT_FLAVOR=multi_thread|current_thread */
-    unsigned worker_threads;         /* WEFT_WORKERS; default: the CPUs this process may use. 1 to 1024 */
-    unsigned max_blocking_threads;   /* WEFT_MAX_BLOCKING; default 512. Reserved for the blocking pool */
+    weft_flavor flavor;      /* WEFT_FLAVOR=multi_thread|current_thread */
+    unsigned worker_threads; /* WEFT_WORKERS; default: the CPUs this process may use. 1 to 1024 */
+    unsigned
+        max_blocking_threads; /* WEFT_MAX_BLOCKING; default 512. Reserved for the blocking pool */
     weft_duration thread_keep_alive; /* default 10 s. Reserved for the blocking pool */
     size_t stack_size;               /* WEFT_STACK_SIZE (bytes, or with K or M); default 256 KiB */
     unsigned event_interval;         /* WEFT_EVENT_INTERVAL; at most so many polls between two looks
                                         at the driver; default 61 */
     unsigned global_queue_interval;  /* WEFT_GLOBAL_QUEUE_INTERVAL; default: self-tuned */
     weft_io_backend io_backend;      /* WEFT_IO=auto|epoll|uring */
-    weft_switch lifo_slot;           /* WEFT_LIFO=on|off; default on: run the task woken last next */
-    weft_duration spin;              /* WEFT_SPIN (in us); how long an idle worker looks for work before it
+    weft_switch lifo_slot; /* WEFT_LIFO=on|off; default on: run the task woken last next */
+    weft_duration spin;    /* WEFT_SPIN (in us); how long an idle worker looks for work before it
                                         sleeps; default 0 */
-    weft_switch monitor;             /* WEFT_MONITOR=on|off. Reserved for the monitor */
-    weft_switch signal_reports;      /* WEFT_SIGNAL_REPORTS=on|off; a handler that reports stack overflow;
+    weft_switch monitor;   /* WEFT_MONITOR=on|off. Reserved for the monitor */
+    weft_switch
+        signal_reports;      /* WEFT_SIGNAL_REPORTS=on|off; a handler that reports stack overflow;
                                         default on in weft_run, else off */
-    weft_switch ignore_env;          /* WEFT_ON: look at no environment variable */
-    uint64_t rng_seed;               /* WEFT_SEED; 0: from the system */
-    const char *thread_name;         /* at most 15 bytes; default "weft-worker" */
+    weft_switch ignore_env;  /* WEFT_ON: look at no environment variable */
+    uint64_t rng_seed;       /* WEFT_SEED; 0: from the system */
+    const char *thread_name; /* at most 15 bytes; default "weft-worker" */
     weft_thread_hook *on_thread_start, *on_thread_stop, *on_thread_park, *on_thread_unpark;
     weft_task_hook *on_task_spawn, *on_task_poll_start, *on_task_poll_stop, *on_task_end;
     void *hook_user;

@@ -23,10 +23,10 @@ typedef int weft_fn(void *arg);
 typedef void weft_void_fn(void *arg);
 
 typedef struct weft_task_options {
-    const char *name;     /* copied, at most 63 bytes; NULL: none */
-    size_t stack_size;    /* bytes, rounded up; 0: the runtime's default. 16 KiB to 1 GiB */
-    const char *site;     /* "file:line", must outlive the task; the macros fill it in */
-    uintptr_t spare_[5];  /* zero */
+    const char *name;    /* copied, at most 63 bytes; NULL: none */
+    size_t stack_size;   /* bytes, rounded up; 0: the runtime's default. 16 KiB to 1 GiB */
+    const char *site;    /* "file:line", must outlive the task; the macros fill it in */
+    uintptr_t spare_[5]; /* zero */
 } weft_task_options;
 
 /* The most that weft_spawn_copy copies. */
@@ -61,7 +61,8 @@ WEFT_API int weft_go_with(const weft_task_options *options, weft_fn *fn, void *a
 
 /* What the macros below call: the same with the place of the call. */
 WEFT_API weft_task *weft_spawn_at(const char *site, weft_fn *fn, void *arg);
-WEFT_API weft_task *weft_spawn_copy_at(const char *site, weft_fn *fn, const void *args, size_t size);
+WEFT_API weft_task *weft_spawn_copy_at(const char *site, weft_fn *fn, const void *args,
+                                       size_t size);
 WEFT_API weft_task *weft_spawn_with_at(const char *site, const weft_task_options *options,
                                        weft_fn *fn, void *arg);
 WEFT_API int weft_go_at(const char *site, weft_fn *fn, void *arg);
@@ -110,8 +111,9 @@ WEFT_API void weft_detach(weft_task *t);
 WEFT_API void weft_cancel(weft_task *t);
 
 WEFT_API bool weft_is_finished(const weft_task *t);
-WEFT_API uint64_t weft_task_id(const weft_task *t);  /* unique in the process; never 0 */
-WEFT_API const char *weft_task_name(const weft_task *t); /* valid as long as the handle; "" if none */
+WEFT_API uint64_t weft_task_id(const weft_task *t); /* unique in the process; never 0 */
+WEFT_API const char *weft_task_name(
+    const weft_task *t); /* valid as long as the handle; "" if none */
 
 /* One more handle to the same task, to be detached (or joined) on its own. */
 WEFT_API weft_task *weft_task_ref(weft_task *t);
@@ -138,9 +140,11 @@ WEFT_API int weft_defer(weft_void_fn *fn, void *arg);
  * The coop budget. A task may finish 128 operations in one poll without waiting; the next one
  * then lets others run first, so that no task starves its neighbours.
  */
-WEFT_API int weft_unconstrained(weft_fn *fn, void *arg); /* calls fn without that limit; returns its value */
-WEFT_API int weft_consume_budget(void);                  /* spend one unit; may yield. As weft_yield */
-WEFT_API bool weft_should_yield(void); /* budget spent, or this poll has run for 1 ms: for long loops */
+WEFT_API int weft_unconstrained(weft_fn *fn,
+                                void *arg); /* calls fn without that limit; returns its value */
+WEFT_API int weft_consume_budget(void);     /* spend one unit; may yield. As weft_yield */
+WEFT_API bool weft_should_yield(
+    void); /* budget spent, or this poll has run for 1 ms: for long loops */
 
 /*
  * A shield masks cancellation and outer deadlines, for clean-up that must await.
@@ -157,11 +161,13 @@ WEFT_API weft_shield *weft_shield_enter(weft_shield *scope);
 WEFT_API void weft_shield_leave(weft_shield *scope);
 
 #ifdef WEFT_CLEANUP
+/* NOLINTBEGIN(bugprone-macro-parentheses): scope and once are names */
 # define WEFT_SHIELD_BLOCK_(scope, once)                                                           \
-     for (weft_shield scope WEFT_CLEANUP(weft_shield_leave), *once = weft_shield_enter(&scope);    \
-          once; once = NULL)
-# define WEFT_SHIELD                                                                               \
-     WEFT_SHIELD_BLOCK_(WEFT_CONCAT(weft_shield_, __LINE__), WEFT_CONCAT(weft_once_, __LINE__))
+  for (weft_shield scope WEFT_CLEANUP(weft_shield_leave), *once = weft_shield_enter(&scope); once; \
+       once = NULL)
+/* NOLINTEND(bugprone-macro-parentheses) */
+# define WEFT_SHIELD \
+  WEFT_SHIELD_BLOCK_(WEFT_CONCAT(weft_shield_, __LINE__), WEFT_CONCAT(weft_once_, __LINE__))
 #endif
 
 /*
@@ -176,17 +182,20 @@ typedef struct weft_local_key weft_local_key;
 
 WEFT_API int weft_local_key_new(weft_local_key **key, weft_void_fn *destroy, unsigned flags,
                                 void *(*inherit)(void *value));
-WEFT_API void weft_local_key_free(weft_local_key *key); /* values that tasks still hold are not destroyed */
-WEFT_API void *weft_task_local_get(const weft_local_key *key); /* NULL if never set, or outside tasks */
-WEFT_API int weft_task_local_set(const weft_local_key *key, void *value); /* 0, -ENOMEM, -EPERM, -EINVAL */
+WEFT_API void weft_local_key_free(
+    weft_local_key *key); /* values that tasks still hold are not destroyed */
+WEFT_API void *weft_task_local_get(
+    const weft_local_key *key); /* NULL if never set, or outside tasks */
+WEFT_API int weft_task_local_set(const weft_local_key *key,
+                                 void *value); /* 0, -ENOMEM, -EPERM, -EINVAL */
 
 /*
  * Stackless tasks: a state struct that begins with a weft_async, a poll function and a type.
  */
 typedef struct weft_async {
-    uint32_t line_;           /* do not touch: where to go on */
-    uint32_t result_;         /* do not touch */
-    weft_future *awaiting_;   /* do not touch: dropped by the runtime if the task is cancelled */
+    uint32_t line_;         /* do not touch: where to go on */
+    uint32_t result_;       /* do not touch */
+    weft_future *awaiting_; /* do not touch: dropped by the runtime if the task is cancelled */
 } weft_async;
 
 typedef struct weft_async_type {
@@ -216,24 +225,24 @@ WEFT_API weft_poll weft_async_return(weft_async *a, int result);
  * The macros that make a poll function read as straight code. Local variables do not survive an
  * await: keep them in the state. WEFT_AWAIT may not stand inside a switch of your own.
  */
-#define WEFT_ASYNC_BEGIN(self)                                                                     \
-    weft_async *const weft_self_ = &(self)->async;                                                 \
-    switch (weft_self_->line_) {                                                                   \
-    case 0:
-#define WEFT_ASYNC_END(self)                                                                       \
-    default:                                                                                       \
-        break;                                                                                     \
-    }                                                                                              \
-    return weft_async_return(&(self)->async, 0)
-#define WEFT_AWAIT(self, cx, f)                                                                    \
-    do {                                                                                           \
-        weft_self_->line_ = __LINE__;                                                              \
-        weft_self_->awaiting_ = (f);                                                               \
-        WEFT_FALLTHROUGH_;                                                                         \
-    case __LINE__:                                                                                 \
-        if (weft_async_await(&(self)->async, weft_self_->awaiting_, cx) == WEFT_PENDING)           \
-            return WEFT_PENDING;                                                                   \
-    } while (0)
+#define WEFT_ASYNC_BEGIN(self)                  \
+ weft_async *const weft_self_ = &(self)->async; \
+ switch (weft_self_->line_) {                   \
+ case 0:
+#define WEFT_ASYNC_END(self) \
+default:                     \
+ break;                      \
+ }                           \
+ return weft_async_return(&(self)->async, 0)
+#define WEFT_AWAIT(self, cx, f)                                                    \
+ do {                                                                              \
+  weft_self_->line_ = __LINE__;                                                    \
+  weft_self_->awaiting_ = (f);                                                     \
+  WEFT_FALLTHROUGH_;                                                               \
+ case __LINE__:                                                                    \
+  if (weft_async_await(&(self)->async, weft_self_->awaiting_, cx) == WEFT_PENDING) \
+   return WEFT_PENDING;                                                            \
+ } while (0)
 #define WEFT_RETURN(self, value) return weft_async_return(&(self)->async, value)
 
 #if defined(__cplusplus)

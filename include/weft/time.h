@@ -65,16 +65,16 @@ WEFT_API bool weft_deadline_passed(void);
 WEFT_API weft_instant weft_deadline_current(void);
 
 #ifdef WEFT_CLEANUP
-# define WEFT_DEADLINE_BLOCK_(scope, once, enter)                                                  \
-     for (weft_deadline scope WEFT_CLEANUP(weft_deadline_leave), *once = enter; once; once = NULL)
-# define WEFT_DEADLINE(limit)                                                                      \
-     WEFT_DEADLINE_BLOCK_(                                                                         \
-         WEFT_CONCAT(weft_scope_, __LINE__), WEFT_CONCAT(weft_once_, __LINE__),                    \
-         weft_deadline_enter(&WEFT_CONCAT(weft_scope_, __LINE__), limit))
-# define WEFT_DEADLINE_AT(at)                                                                      \
-     WEFT_DEADLINE_BLOCK_(                                                                         \
-         WEFT_CONCAT(weft_scope_, __LINE__), WEFT_CONCAT(weft_once_, __LINE__),                    \
-         weft_deadline_enter_at(&WEFT_CONCAT(weft_scope_, __LINE__), at))
+/* NOLINTBEGIN(bugprone-macro-parentheses): scope and once are names */
+# define WEFT_DEADLINE_BLOCK_(scope, once, enter) \
+  for (weft_deadline scope WEFT_CLEANUP(weft_deadline_leave), *once = enter; once; once = NULL)
+/* NOLINTEND(bugprone-macro-parentheses) */
+# define WEFT_DEADLINE(limit)                                                                 \
+  WEFT_DEADLINE_BLOCK_(WEFT_CONCAT(weft_scope_, __LINE__), WEFT_CONCAT(weft_once_, __LINE__), \
+                       weft_deadline_enter(&WEFT_CONCAT(weft_scope_, __LINE__), limit))
+# define WEFT_DEADLINE_AT(at)                                                                 \
+  WEFT_DEADLINE_BLOCK_(WEFT_CONCAT(weft_scope_, __LINE__), WEFT_CONCAT(weft_once_, __LINE__), \
+                       weft_deadline_enter_at(&WEFT_CONCAT(weft_scope_, __LINE__), at))
 #endif
 
 #ifdef __cplusplus

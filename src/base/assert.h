@@ -14,8 +14,7 @@
 WF_COLD __attribute__((noreturn)) void wf_assert_failed(const char *expression, const char *file,
                                                         int line);
 
-#define wf_assert(x)                                                                               \
-    (wf_likely(x) ? (void)0 : wf_assert_failed(#x, __FILE__, __LINE__))
+#define wf_assert(x) (wf_likely(x) ? (void)0 : wf_assert_failed(#x, __FILE__, __LINE__))
 
 #if WF_DEBUG
 # define wf_debug_assert(x) wf_assert(x)

@@ -22,9 +22,11 @@
 struct wf_atomic_u32 {
     uint32_t raw;
 };
+
 struct wf_atomic_u64 {
     uint64_t raw;
 };
+
 struct wf_atomic_ptr {
     void *raw;
 };
@@ -41,8 +43,8 @@ struct wf_atomic_ptr {
 # define wf_and_u32(a, v, order)       __atomic_fetch_and(&(a)->raw, v, order)
 # define wf_swap_u32(a, v, order)      __atomic_exchange_n(&(a)->raw, v, order)
 # define wf_cas_u32(a, old, v, ok, no) __atomic_compare_exchange_n(&(a)->raw, old, v, false, ok, no)
-# define wf_cas_weak_u32(a, old, v, ok, no)                                                        \
-     __atomic_compare_exchange_n(&(a)->raw, old, v, true, ok, no)
+# define wf_cas_weak_u32(a, old, v, ok, no) \
+  __atomic_compare_exchange_n(&(a)->raw, old, v, true, ok, no)
 
 # define wf_load_u64(a, order)         __atomic_load_n(&(a)->raw, order)
 # define wf_store_u64(a, v, order)     __atomic_store_n(&(a)->raw, v, order)
@@ -52,15 +54,15 @@ struct wf_atomic_ptr {
 # define wf_and_u64(a, v, order)       __atomic_fetch_and(&(a)->raw, v, order)
 # define wf_swap_u64(a, v, order)      __atomic_exchange_n(&(a)->raw, v, order)
 # define wf_cas_u64(a, old, v, ok, no) __atomic_compare_exchange_n(&(a)->raw, old, v, false, ok, no)
-# define wf_cas_weak_u64(a, old, v, ok, no)                                                        \
-     __atomic_compare_exchange_n(&(a)->raw, old, v, true, ok, no)
+# define wf_cas_weak_u64(a, old, v, ok, no) \
+  __atomic_compare_exchange_n(&(a)->raw, old, v, true, ok, no)
 
 # define wf_load_ptr(a, order)         __atomic_load_n(&(a)->raw, order)
 # define wf_store_ptr(a, v, order)     __atomic_store_n(&(a)->raw, v, order)
 # define wf_swap_ptr(a, v, order)      __atomic_exchange_n(&(a)->raw, v, order)
 # define wf_cas_ptr(a, old, v, ok, no) __atomic_compare_exchange_n(&(a)->raw, old, v, false, ok, no)
-# define wf_cas_weak_ptr(a, old, v, ok, no)                                                        \
-     __atomic_compare_exchange_n(&(a)->raw, old, v, true, ok, no)
+# define wf_cas_weak_ptr(a, old, v, ok, no) \
+  __atomic_compare_exchange_n(&(a)->raw, old, v, true, ok, no)
 
 /* A counter with one writer, read by anyone: a plain load, an add and a plain store. */
 WF_INLINE void wf_count_u64(struct wf_atomic_u64 *a, uint64_t n)

@@ -50,6 +50,8 @@
 # define WF_TSAN 0
 #endif
 
+#define WF_SANITIZED (WF_ASAN + WF_TSAN)
+
 /* 1 in debug and test builds: expensive checks, messages on misuse. */
 #ifndef WF_DEBUG
 # define WF_DEBUG 0
@@ -57,8 +59,20 @@
 
 #define wf_array_count(a) (sizeof(a) / sizeof((a)[0]))
 
+/* For interfaces of the system that take a pointer to what they only read. */
+static inline void *wf_unconst(const void *p)
+{
+    union {
+        const void *in;
+        void *out;
+    } u = {p};
+
+    return u.out;
+}
+
 /* The struct that holds this member; the pointer must be to the member's type. */
 #define wf_container_of(ptr, type, member)                                                         \
-    ((type *)(void *)((char *)(1 ? (ptr) : &((type *)NULL)->member) - offsetof(type, member)))
+    ((type *)(void *)((char *)(ptr) - offsetof(type, member) -                                     \
+                      0 * sizeof(1 ? (ptr) : &((type *)NULL)->member)))
 
 #endif

@@ -15,8 +15,11 @@ struct wf_list {
     struct wf_list *next, *prev;
 };
 
-#define WF_LIST_FOREACH(node, head)                                                                \
-    for (struct wf_list *node = (head)->next; node != (head); node = node->next)
+/* NOLINTBEGIN(bugprone-macro-parentheses): node is a name */
+#define WF_LIST_FOREACH(node, head) \
+ for (struct wf_list *node = (head)->next; node != (head); node = node->next)
+
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 WF_INLINE void wf_list_init(struct wf_list *head)
 {

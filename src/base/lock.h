@@ -17,15 +17,15 @@
 
 /* All locks of the library, outermost first. */
 enum wf_lock_rank {
-    WF_RANK_RUNTIME,   /* a runtime's life cycle: threads, shutdown */
-    WF_RANK_LISTENER,  /* a listener's waiting accepts */
-    WF_RANK_IO_TABLE,  /* free registrations */
-    WF_RANK_WHEEL,     /* a seat's timer wheel */
-    WF_RANK_ALARM,     /* the runtime's alarm */
-    WF_RANK_INJECT,    /* a runtime's injection queue */
-    WF_RANK_STACKS,    /* the shared stack pool */
-    WF_RANK_SLAB,      /* the shared part of the header slab */
-    WF_RANK_LEAF       /* anything that takes no other lock */
+    WF_RANK_RUNTIME,  /* a runtime's life cycle: threads, shutdown */
+    WF_RANK_LISTENER, /* a listener's waiting accepts */
+    WF_RANK_IO_TABLE, /* free registrations */
+    WF_RANK_WHEEL,    /* a seat's timer wheel */
+    WF_RANK_ALARM,    /* the runtime's alarm */
+    WF_RANK_INJECT,   /* a runtime's injection queue */
+    WF_RANK_STACKS,   /* the shared stack pool */
+    WF_RANK_SLAB,     /* the shared part of the header slab */
+    WF_RANK_LEAF      /* anything that takes no other lock */
 };
 
 struct wf_lock {
@@ -33,7 +33,10 @@ struct wf_lock {
     uint32_t rank; /* enum wf_lock_rank; set once */
 };
 
-#define WF_LOCK_INIT(r) {.word = {0}, .rank = (r)}
+#define WF_LOCK_INIT(r)    \
+ {                         \
+  .word = {0}, .rank = (r) \
+ }
 
 void wf_lock_wait(struct wf_lock *l);
 void wf_lock_rank_push(const struct wf_lock *l);

@@ -25,6 +25,7 @@ WF_COLD int wf_misuse(int rc, const char *format, ...) __attribute__((format(pri
 struct wf_text {
     char *at, *end;
 };
+
 void wf_text_str(struct wf_text *t, const char *s);
 void wf_text_u64(struct wf_text *t, uint64_t n);
 void wf_text_hex(struct wf_text *t, uint64_t n);

@@ -42,7 +42,8 @@ static ssize_t sys_count(ssize_t rc)
 
 static struct timespec sys_timespec(uint64_t ns)
 {
-    return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_SEC), .tv_nsec = (long)(ns % NS_PER_SEC)};
+    return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_SEC),
+                             .tv_nsec = (long)(ns % NS_PER_SEC)};
 }
 
 void *wf_sys_malloc(size_t size)
@@ -270,7 +271,7 @@ ssize_t wf_sys_readv(int fd, const struct iovec *parts, int count)
 
 ssize_t wf_sys_sendv(int fd, const struct iovec *parts, int count)
 {
-    struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = (size_t)count};
+    struct msghdr m = {.msg_iov = wf_unconst(parts), .msg_iovlen = (size_t)count};
 
     return sys_count(sendmsg(fd, &m, MSG_NOSIGNAL));
 }
@@ -309,8 +310,7 @@ void wf_sys_signal_discard(const sigset_t *set)
 
 int wf_sys_membarrier_register(void)
 {
-    return sys_result(
-        syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0));
+    return sys_result(syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0));
 }
 
 int wf_sys_membarrier(void)

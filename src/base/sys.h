@@ -79,6 +79,7 @@ int wf_sys_timer_slack(uint64_t ns);
 int wf_sys_random(void *buffer, size_t size);
 pid_t wf_sys_getpid(void);
 void wf_sys_thread_yield(void); /* to whom this thread has to wait for */
-unsigned wf_sys_cpu_count(void); /* that this process may use: affinity and cgroup quota; at least 1 */
+unsigned wf_sys_cpu_count(
+    void); /* that this process may use: affinity and cgroup quota; at least 1 */
 
 #endif

@@ -38,7 +38,7 @@ struct wf_hub {
 /* What woke a sleeper. */
 struct wf_hub_wake {
     bool alarm;
-    unsigned pollers;     /* how many pollers have events: */
+    unsigned pollers; /* how many pollers have events: */
     struct wf_poller *ready[16];
 };
 
@@ -76,7 +76,7 @@ void wf_hub_alarm_clear(struct wf_hub *h);
 WF_INLINE uint64_t wf_hub_alarm(const struct wf_hub *h)
 {
     /* relaxed: see worker.c, A1 */
-    return wf_load_u64(&((struct wf_hub *)(uintptr_t)h)->alarm, WF_RELAXED);
+    return wf_load_u64(&h->alarm, WF_RELAXED);
 }
 
 #endif

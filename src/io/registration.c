@@ -127,8 +127,7 @@ uint64_t wf_io_count(void)
 uint64_t wf_io_to_data(const struct wf_io *io)
 {
     /* User addresses have 47 bits on every CPU we run on; 16 bits of generation go below. */
-    return (uint64_t)(uintptr_t)io << 16 |
-           (wf_load_u32(&((struct wf_io *)(uintptr_t)io)->generation, WF_RELAXED) & 0xffff);
+    return (uint64_t)(uintptr_t)io << 16 | (wf_load_u32(&io->generation, WF_RELAXED) & 0xffff);
 }
 
 struct wf_io *wf_io_of_data(uint64_t data)
@@ -153,7 +152,7 @@ void wf_io_prefetch(uint64_t waiter_of, uint64_t memory_of)
     /* relaxed: an address to prefetch, whatever it is. NULL: the signal's. */
     if (near) {
         const char *waiter = (const char *)way_waiter(
-            wf_load_u64(&((struct wf_io *)(uintptr_t)near)->way[WF_IO_READ], WF_RELAXED));
+            wf_load_u64(&near->way[WF_IO_READ], WF_RELAXED));
 
         __builtin_prefetch(waiter);
         __builtin_prefetch(waiter + WF_CACHE_LINE);

@@ -14,17 +14,17 @@ struct wf_poller;
 enum wf_io_direction { WF_IO_READ = 0, WF_IO_WRITE = 1 };
 
 struct wf_io {
-    struct wf_atomic_u64 way[2]; /* by enum wf_io_direction: flags and waiter; registration.c */
-    struct wf_atomic_u32 refs;   /* the handle's and one for each way */
-    struct wf_atomic_u32 hangup; /* the kernel said HUP, RDHUP, ERR or PRI: stay ready */
+    struct wf_atomic_u64 way[2];     /* by enum wf_io_direction: flags and waiter; registration.c */
+    struct wf_atomic_u32 refs;       /* the handle's and one for each way */
+    struct wf_atomic_u32 hangup;     /* the kernel said HUP, RDHUP, ERR or PRI: stay ready */
     struct wf_atomic_u32 generation; /* of this use of the memory; in the event data */
-    int fd;                      /* set once before publish */
+    int fd;                          /* set once before publish */
     struct wf_atomic_ptr home;   /* struct wf_poller *: where it is registered; NULL: nowhere yet */
     struct wf_atomic_u32 stolen; /* harvests by others than its home's worker, in a row */
     /* set once before publish */
     bool is_socket;
-    bool short_is_all;           /* a short transfer says that the kernel has no more for now */
-    struct wf_io *next_free;     /* under the table's lock, while free */
+    bool short_is_all;       /* a short transfer says that the kernel has no more for now */
+    struct wf_io *next_free; /* under the table's lock, while free */
 } WF_ALIGNED(WF_CACHE_LINE);
 
 /* Memory for a registration of descriptor fd, which it then owns. NULL when memory is out; fd is still

@@ -176,15 +176,13 @@ weft_future weft_tcp_connect_future(weft_stream **s, const weft_addr *address)
     return f;
 }
 
-int weft_tcp_connect(weft_stream **s, const weft_addr *address,
-                     const weft_connect_options *options)
+int weft_tcp_connect(weft_stream **s, const weft_addr *address, const weft_connect_options *options)
 {
     struct wf_fiber *f;
     weft_future done;
     int rc;
 
-    if (!s || !address ||
-        (options && (options->receive_buffer < 0 || options->send_buffer < 0)))
+    if (!s || !address || (options && (options->receive_buffer < 0 || options->send_buffer < 0)))
         return wf_misuse(-EINVAL, "weft_tcp_connect: NULL, or a negative option");
     rc = wf_await_enter(&f, "weft_tcp_connect");
     if (rc < 0)

@@ -12,9 +12,9 @@
  *          registration there.
  * LOCKS    WF_RANK_LISTENER guards the line. Wakers are called outside it.
  */
+#include "base/clock.h"
 #include "base/list.h"
 #include "base/lock.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "net/net.h"
@@ -39,8 +39,8 @@ struct weft_listener {
     struct wf_atomic_u32 refs;
     struct wf_atomic_u32 closed;
     struct wf_lock lock;
-    struct wf_list line;   /* under lock: of struct accept, those that wait for their turn */
-    bool busy;             /* under lock: somebody has the turn */
+    struct wf_list line; /* under lock: of struct accept, those that wait for their turn */
+    bool busy;           /* under lock: somebody has the turn */
     /* by who has the turn */
     struct wf_io *spare; /* memory for the next stream: had before the connection is taken */
     struct wf_timer pause;
@@ -51,9 +51,9 @@ struct weft_listener {
 struct accept {
     weft_listener *l;
     weft_stream **out;
-    struct wf_list node;   /* under the listener's lock while in line */
-    weft_wakeable *target; /* in line: one reference; with the turn: wf_io_poll_ready's word */
-    uint32_t state;        /* in line: under lock */
+    struct wf_list node;        /* under the listener's lock while in line */
+    weft_wakeable *target;      /* in line: one reference; with the turn: wf_io_poll_ready's word */
+    struct wf_atomic_u32 state; /* in line: written under lock, read by its poller without */
 };
 
 enum { ACCEPT_NEW, ACCEPT_IN_LINE, ACCEPT_TURN, ACCEPT_BEGUN, ACCEPT_PAUSE };
@@ -63,6 +63,17 @@ _Static_assert(sizeof(struct accept) <= sizeof(((weft_future *)0)->words), "acce
 static struct accept *accept_of(weft_future *f)
 {
     return (struct accept *)(void *)f->words;
+}
+
+/* relaxed: all but IN_LINE and what follows it is its poller's alone; for these the lock is the order */
+static void accept_set(struct accept *a, uint32_t state)
+{
+    wf_store_u32(&a->state, state, WF_RELAXED);
+}
+
+static bool accept_is(struct accept *a, uint32_t state)
+{
+    return wf_load_u32(&a->state, WF_RELAXED) == state;
 }
 
 static void listener_release(weft_listener *l)
@@ -84,10 +95,10 @@ static bool accept_line_up(struct accept *a, weft_wakeable *target)
     turn = !l->busy;
     if (turn) {
         l->busy = true;
-        a->state = ACCEPT_TURN;
+        accept_set(a, ACCEPT_TURN);
     } else {
         a->target = wf_wakeable_retain(target);
-        a->state = ACCEPT_IN_LINE;
+        accept_set(a, ACCEPT_IN_LINE);
         wf_list_push_back(&l->line, &a->node);
     }
     wf_unlock(&l->lock);
@@ -107,7 +118,7 @@ static void accept_pass_turn(weft_listener *l)
 
         target = next->target;
         next->target = NULL;
-        next->state = ACCEPT_TURN;
+        accept_set(next, ACCEPT_TURN);
     } else {
         l->busy = false;
     }
@@ -123,7 +134,7 @@ static bool accept_check_line(struct accept *a, weft_wakeable *target)
     bool turn;
 
     wf_lock(&l->lock);
-    turn = a->state == ACCEPT_TURN;
+    turn = accept_is(a, ACCEPT_TURN);
     if (!turn && a->target != target) {
         before = a->target;
         a->target = wf_wakeable_retain(target);
@@ -138,9 +149,9 @@ static weft_poll accept_finish(weft_future *f, int rc, bool ready)
     struct accept *a = accept_of(f);
     weft_listener *l = a->l;
 
-    if (a->state == ACCEPT_BEGUN || a->state == ACCEPT_PAUSE)
+    if (accept_is(a, ACCEPT_BEGUN) || accept_is(a, ACCEPT_PAUSE))
         wf_io_end(l->io, WF_IO_READ, ready);
-    a->state = ACCEPT_NEW;
+    accept_set(a, ACCEPT_NEW);
     f->result = rc;
     accept_pass_turn(l);
     listener_release(l);
@@ -188,7 +199,7 @@ static weft_poll accept_pause(struct accept *a, weft_context *cx)
     l->backoff = l->backoff ? l->backoff * 2 : BACKOFF_FIRST;
     if (l->backoff > BACKOFF_MAX)
         l->backoff = BACKOFF_MAX;
-    a->state = ACCEPT_PAUSE;
+    accept_set(a, ACCEPT_PAUSE);
     l->pause = (struct wf_timer){0};
     wf_timer_arm(&l->pause, wf_thread_self()->wheel, wf_clock_now() + l->backoff,
                  wf_wakeable_retain(cx->waker_.target_));
@@ -233,7 +244,7 @@ static weft_poll accept_begin(weft_future *f, weft_context *cx)
 
     if (rc < 0)
         return accept_finish(f, rc, true);
-    a->state = ACCEPT_BEGUN;
+    accept_set(a, ACCEPT_BEGUN);
     a->target = NULL;
     return accept_try(f, cx, ready);
 }
@@ -243,7 +254,8 @@ static weft_poll accept_poll(weft_future *f, weft_context *cx)
     struct accept *a = accept_of(f);
     int rc;
 
-    switch (a->state) {
+    /* IN_LINE may become TURN at any moment: both look again under the lock. */
+    switch (wf_load_u32(&a->state, WF_RELAXED)) {
     case ACCEPT_NEW:
         if (!wf_coop_proceed(cx))
             return WEFT_PENDING;
@@ -266,7 +278,7 @@ static weft_poll accept_poll(weft_future *f, weft_context *cx)
         }
         if (wf_timer_repoll(&a->l->pause, cx))
             return WEFT_PENDING;
-        a->state = ACCEPT_BEGUN;
+        accept_set(a, ACCEPT_BEGUN);
         a->target = NULL;
         return accept_try(f, cx, true);
     default:
@@ -281,15 +293,15 @@ static void accept_drop(weft_future *f)
     weft_wakeable *target = NULL;
     bool in_line;
 
-    if (a->state == ACCEPT_NEW)
+    if (accept_is(a, ACCEPT_NEW))
         return;
     wf_lock(&l->lock);
-    in_line = a->state == ACCEPT_IN_LINE;
+    in_line = accept_is(a, ACCEPT_IN_LINE);
     if (in_line) {
         wf_list_remove(&a->node);
         target = a->target;
         a->target = NULL;
-        a->state = ACCEPT_NEW;
+        accept_set(a, ACCEPT_NEW);
     }
     wf_unlock(&l->lock);
     if (in_line) {
@@ -297,9 +309,9 @@ static void accept_drop(weft_future *f)
         listener_release(l);
         return;
     }
-    if (a->state == ACCEPT_PAUSE)
+    if (accept_is(a, ACCEPT_PAUSE))
         wf_timer_cancel(&l->pause);
-    else if (a->state == ACCEPT_BEGUN)
+    else if (accept_is(a, ACCEPT_BEGUN))
         wf_io_cancel(l->io, WF_IO_READ, (uintptr_t *)(void *)&a->target);
     accept_finish(f, -ECANCELED, true);
 }

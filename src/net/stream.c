@@ -26,10 +26,12 @@
 
 struct transfer {
     struct wf_io *io;
+
     union {
-        char *bytes;                /* one piece: moves forward */
+        char *bytes; /* one piece: moves forward */
         const struct iovec *parts;
     } at;
+
     size_t left;  /* bytes, or the number of parts */
     size_t moved; /* so far */
     uint32_t kind;
@@ -57,11 +59,13 @@ static ssize_t transfer_call(const struct transfer *t)
 
     if (t->kind & TRANSFER_VECTOR) {
         if (t->kind & TRANSFER_WRITE)
-            return socket ? wf_sys_sendv(fd, t->at.parts, count) : wf_sys_writev(fd, t->at.parts, count);
+            return socket ? wf_sys_sendv(fd, t->at.parts, count)
+                          : wf_sys_writev(fd, t->at.parts, count);
         return wf_sys_readv(fd, t->at.parts, count);
     }
     if (t->kind & TRANSFER_WRITE)
-        return socket ? wf_sys_send(fd, t->at.bytes, t->left) : wf_sys_write(fd, t->at.bytes, t->left);
+        return socket ? wf_sys_send(fd, t->at.bytes, t->left)
+                      : wf_sys_write(fd, t->at.bytes, t->left);
     return socket ? wf_sys_recv(fd, t->at.bytes, t->left) : wf_sys_read(fd, t->at.bytes, t->left);
 }
 
@@ -171,10 +175,8 @@ static ssize_t stream_transfer_parts(const char *call, weft_stream *s, const str
     rc = wf_await_enter(&f, call);
     if (rc < 0)
         return rc;
-    t = (struct transfer){.io = &s->io,
-                          .at.parts = parts,
-                          .left = (size_t)count,
-                          .kind = kind | TRANSFER_VECTOR};
+    t = (struct transfer){
+        .io = &s->io, .at.parts = parts, .left = (size_t)count, .kind = kind | TRANSFER_VECTOR};
     return transfer_run(f, &t);
 }
 
@@ -190,7 +192,7 @@ ssize_t weft_readv(weft_stream *s, const struct iovec *parts, int count)
 
 ssize_t weft_write(weft_stream *s, const void *data, size_t size)
 {
-    return stream_transfer("weft_write", s, (void *)(uintptr_t)data, size, TRANSFER_WRITE);
+    return stream_transfer("weft_write", s, wf_unconst(data), size, TRANSFER_WRITE);
 }
 
 ssize_t weft_writev(weft_stream *s, const struct iovec *parts, int count)
@@ -205,7 +207,7 @@ ssize_t weft_read_exact(weft_stream *s, void *buffer, size_t size)
 
 ssize_t weft_write_all(weft_stream *s, const void *data, size_t size)
 {
-    return stream_transfer("weft_write_all", s, (void *)(uintptr_t)data, size,
+    return stream_transfer("weft_write_all", s, wf_unconst(data), size,
                            TRANSFER_WRITE | TRANSFER_ALL);
 }
 
@@ -284,8 +286,8 @@ static weft_future transfer_future(const char *call, weft_stream *s, void *bytes
         return weft_ready_future(wf_misuse(-EINVAL, "%s: NULL stream or memory", call));
     if (size == 0)
         return weft_ready_future(0);
-    transfer_of(&f)->t =
-        (struct transfer){.io = &s->io, .at.bytes = bytes, .left = size, .kind = kind};
+    transfer_of(&f)->t = (struct transfer){
+        .io = &s->io, .at.bytes = bytes, .left = size, .kind = kind};
     return f;
 }
 
@@ -295,12 +297,10 @@ static weft_future transfer_parts_future(const char *call, weft_stream *s,
     weft_future f = {.type = &transfer_type};
 
     if (!stream_parts_valid(s, parts, count))
-        return weft_ready_future(wf_misuse(-EINVAL, "%s: NULL, or not 1 to %d parts", call,
-                                           IOV_MAX));
-    transfer_of(&f)->t = (struct transfer){.io = &s->io,
-                                           .at.parts = parts,
-                                           .left = (size_t)count,
-                                           .kind = kind | TRANSFER_VECTOR};
+        return weft_ready_future(
+            wf_misuse(-EINVAL, "%s: NULL, or not 1 to %d parts", call, IOV_MAX));
+    transfer_of(&f)->t = (struct transfer){
+        .io = &s->io, .at.parts = parts, .left = (size_t)count, .kind = kind | TRANSFER_VECTOR};
     return f;
 }
 
@@ -316,7 +316,7 @@ weft_future weft_readv_future(weft_stream *s, const struct iovec *parts, int cou
 
 weft_future weft_write_future(weft_stream *s, const void *data, size_t size)
 {
-    return transfer_future("weft_write_future", s, (void *)(uintptr_t)data, size, TRANSFER_WRITE);
+    return transfer_future("weft_write_future", s, wf_unconst(data), size, TRANSFER_WRITE);
 }
 
 weft_future weft_writev_future(weft_stream *s, const struct iovec *parts, int count)
@@ -331,7 +331,7 @@ weft_future weft_read_exact_future(weft_stream *s, void *buffer, size_t size)
 
 weft_future weft_write_all_future(weft_stream *s, const void *data, size_t size)
 {
-    return transfer_future("weft_write_all_future", s, (void *)(uintptr_t)data, size,
+    return transfer_future("weft_write_all_future", s, wf_unconst(data), size,
                            TRANSFER_WRITE | TRANSFER_ALL);
 }
 

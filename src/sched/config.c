@@ -67,10 +67,15 @@ static const struct env_word env_flavors[] = {{"multi_thread", WEFT_MULTI_THREAD
                                               {"current_thread", WEFT_CURRENT_THREAD},
                                               {"current-thread", WEFT_CURRENT_THREAD},
                                               {NULL, 0}};
-static const struct env_word env_switches[] = {
-    {"on", WEFT_ON}, {"1", WEFT_ON}, {"off", WEFT_OFF}, {"0", WEFT_OFF}, {NULL, 0}};
-static const struct env_word env_backends[] = {
-    {"auto", WEFT_IO_AUTO}, {"epoll", WEFT_IO_EPOLL}, {"uring", WEFT_IO_URING}, {NULL, 0}};
+static const struct env_word env_switches[] = {{"on", WEFT_ON},
+                                               {"1", WEFT_ON},
+                                               {"off", WEFT_OFF},
+                                               {"0", WEFT_OFF},
+                                               {NULL, 0}};
+static const struct env_word env_backends[] = {{"auto", WEFT_IO_AUTO},
+                                               {"epoll", WEFT_IO_EPOLL},
+                                               {"uring", WEFT_IO_URING},
+                                               {NULL, 0}};
 
 /* One knob: where it is in the config, its variable, how it is read. */
 struct knob {
@@ -80,8 +85,10 @@ struct knob {
     uint64_t scale;
 };
 
-#define KNOB(field, env_name, env_words, env_scale)                                                \
-    {env_name, offsetof(weft_config, field), sizeof(((weft_config *)0)->field), env_words, env_scale}
+#define KNOB(field, env_name, env_words, env_scale)                                               \
+ {                                                                                                \
+  env_name, offsetof(weft_config, field), sizeof(((weft_config *)0)->field), env_words, env_scale \
+ }
 
 static const struct knob knobs[] = {
     KNOB(flavor, "WEFT_FLAVOR", env_flavors, 1),
@@ -174,7 +181,8 @@ static int config_check(const weft_config *c)
     if (c->worker_threads > WORKERS_MAX)
         return config_refuse("worker_threads", c->worker_threads, "1 to 1024");
     if (c->flavor == WEFT_CURRENT_THREAD && c->worker_threads > 1)
-        return config_refuse("worker_threads", c->worker_threads, "0 or 1 with WEFT_CURRENT_THREAD");
+        return config_refuse("worker_threads", c->worker_threads,
+                             "0 or 1 with WEFT_CURRENT_THREAD");
     if (c->stack_size && (c->stack_size < STACK_MIN || c->stack_size > STACK_MAX))
         return config_refuse("stack_size", c->stack_size, "16384 to 1073741824 bytes");
     if (c->event_interval > INT32_MAX)
@@ -241,8 +249,8 @@ int wf_config_resolve(struct wf_settings *out, const weft_config *config, size_t
         return rc;
     config_fill(c);
     out->lifo = c->lifo_slot != WEFT_OFF;
-    out->signal_reports =
-        c->signal_reports == WEFT_DEFAULT ? from_weft_run : c->signal_reports == WEFT_ON;
+    out->signal_reports = c->signal_reports == WEFT_DEFAULT ? from_weft_run
+                                                            : c->signal_reports == WEFT_ON;
     strncpy(out->thread_name, c->thread_name ? c->thread_name : "weft-worker",
             sizeof(out->thread_name) - 1);
     c->thread_name = out->thread_name;

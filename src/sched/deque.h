@@ -17,6 +17,7 @@ struct wf_deque_ring {
     struct wf_atomic_ptr slots[];
 };
 
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): what thieves write stands apart */
 struct wf_deque {
     /* owner writes, thieves read */
     struct wf_atomic_u64 tail; /* see ORDER (a) in deque.c */
@@ -48,9 +49,8 @@ unsigned wf_deque_steal_half(struct wf_deque *d, struct weft_task **out, unsigne
 
 /* The task that is that many behind the oldest, or NULL: for a glance ahead; it may be taken by another at any
  * moment. Owner only. */
-WF_INLINE struct weft_task *wf_deque_peek(const struct wf_deque *deque, uint64_t behind)
+WF_INLINE struct weft_task *wf_deque_peek(const struct wf_deque *d, uint64_t behind)
 {
-    struct wf_deque *d = (struct wf_deque *)(uintptr_t)deque;
     /* relaxed: only the owner writes tail and ring; head may move on */
     uint64_t at = wf_load_u64(&d->head, WF_RELAXED) + behind;
     struct wf_deque_ring *r = wf_load_ptr(&d->ring, WF_RELAXED);
@@ -64,8 +64,8 @@ WF_INLINE struct weft_task *wf_deque_peek(const struct wf_deque *deque, uint64_t
 WF_INLINE uint64_t wf_deque_len(const struct wf_deque *d)
 {
     /* relaxed: a hint. head first: it never passes a tail read later. */
-    uint64_t head = wf_load_u64(&((struct wf_deque *)(uintptr_t)d)->head, WF_RELAXED);
-    uint64_t tail = wf_load_u64(&((struct wf_deque *)(uintptr_t)d)->tail, WF_RELAXED);
+    uint64_t head = wf_load_u64(&d->head, WF_RELAXED);
+    uint64_t tail = wf_load_u64(&d->tail, WF_RELAXED);
 
     return (int64_t)(tail - head) > 0 ? tail - head : 0;
 }

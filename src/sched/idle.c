@@ -108,5 +108,5 @@ bool wf_idle_notify(struct wf_idle *i)
 bool wf_idle_any_asleep(const struct wf_idle *i)
 {
     /* relaxed: the caller's fence orders it */
-    return idle_sleeping(wf_load_u64(&((struct wf_idle *)(uintptr_t)i)->word, WF_RELAXED)) != 0;
+    return idle_sleeping(wf_load_u64(&i->word, WF_RELAXED)) != 0;
 }

@@ -29,7 +29,7 @@ unsigned wf_inject_take(struct wf_inject *q, struct weft_task **out, unsigned ma
 WF_INLINE uint64_t wf_inject_len(const struct wf_inject *q)
 {
     /* relaxed: a hint; the park protocol's fence orders it where it matters */
-    return wf_load_u64(&((struct wf_inject *)(uintptr_t)q)->len, WF_RELAXED);
+    return wf_load_u64(&q->len, WF_RELAXED);
 }
 
 #endif

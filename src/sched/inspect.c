@@ -140,7 +140,7 @@ ssize_t weft_runtime_dump(weft_runtime *rt, int fd)
 /* relaxed throughout: statistics */
 static uint64_t metric(const struct wf_atomic_u64 *a)
 {
-    return wf_load_u64((struct wf_atomic_u64 *)(uintptr_t)a, WF_RELAXED);
+    return wf_load_u64(a, WF_RELAXED);
 }
 
 static void metrics_of_seat(const struct wf_seat *s, weft_worker_metrics *m, uint64_t lived,

@@ -57,12 +57,11 @@ static bool runtime_is_forked(const weft_runtime *rt)
 static uint32_t runtime_phase(const weft_runtime *rt)
 {
     /* relaxed: a request; what must not be missed is repeated */
-    return wf_load_u32(&((weft_runtime *)(uintptr_t)rt)->phase, WF_RELAXED);
+    return wf_load_u32(&rt->phase, WF_RELAXED);
 }
 
-uint64_t wf_runtime_alive(const struct weft_runtime *runtime)
+uint64_t wf_runtime_alive(const struct weft_runtime *rt)
 {
-    weft_runtime *rt = (weft_runtime *)(uintptr_t)runtime;
     uint64_t finished = 0, spawned;
 
     for (unsigned i = 0; i < rt->workers; i++)

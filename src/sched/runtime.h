@@ -33,6 +33,7 @@ enum wf_phase {
     WF_PHASE_STOPPED  /* workers leave */
 };
 
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): what all workers write stands apart */
 struct weft_runtime {
     struct wf_scheduler sched; /* first: tasks point at it */
 
@@ -54,13 +55,14 @@ struct weft_runtime {
     struct wf_atomic_u64 spawned_outside; /* from plain threads and other runtimes */
 
     /* life cycle; see runtime.c */
-    struct wf_atomic_u32 phase; /* enum wf_phase; also a futex */
-    struct wf_atomic_u32 users; /* the handle, the threads inside, calls from outside */
-    struct wf_atomic_u32 ended; /* futex: moves when a task ends while closing */
+    struct wf_atomic_u32 phase;    /* enum wf_phase; also a futex */
+    struct wf_atomic_u32 users;    /* the handle, the threads inside, calls from outside */
+    struct wf_atomic_u32 ended;    /* futex: moves when a task ends while closing */
     struct wf_atomic_u32 spawning; /* spawns from outside that are under way */
-    struct wf_atomic_u32 orphan; /* the handle was given up inside: the last task to end stops all */
-    struct wf_lock lock;        /* WF_RANK_RUNTIME: starts and joins of threads */
-    bool joined;                /* under lock: no thread of ours is left to join */
+    struct wf_atomic_u32
+        orphan;          /* the handle was given up inside: the last task to end stops all */
+    struct wf_lock lock; /* WF_RANK_RUNTIME: starts and joins of threads */
+    bool joined;         /* under lock: no thread of ours is left to join */
     struct wf_atomic_u32 driver; /* current-thread: 1 while a thread drives, futex */
 };
 
@@ -72,8 +74,7 @@ WF_INLINE struct weft_runtime *wf_runtime_of(struct wf_scheduler *s)
 WF_INLINE bool wf_runtime_stopped(const struct weft_runtime *rt)
 {
     /* acquire: pairs with the store in runtime_stop */
-    return wf_load_u32(&((struct weft_runtime *)(uintptr_t)rt)->phase, WF_ACQUIRE) ==
-           WF_PHASE_STOPPED;
+    return wf_load_u32(&rt->phase, WF_ACQUIRE) == WF_PHASE_STOPPED;
 }
 
 /* Push from outside and see that somebody looks. */

@@ -68,9 +68,7 @@ refuse:
 
 void wf_seat_give_back(struct wf_seat *s)
 {
-    /* Full, for the holder's relaxed load of taken: it must see what was done before it goes inside. */
-    wf_fence_seq_cst();
-    /* release: pairs with wf_seat_take and wf_seat_wait */
+    /* release: pairs with the acquire in wf_seat_enter, and with the next wf_seat_take */
     wf_store_u32(&s->taken, 0, WF_RELEASE);
 }
 

@@ -32,8 +32,8 @@ struct wf_seat_counters {
     struct wf_atomic_u64 injected;
     struct wf_atomic_u64 timers_fired;
     struct wf_atomic_u64 io_events;
-    struct wf_atomic_u64 parked_ns;  /* in all, finished sleeps */
-    struct wf_atomic_u64 parked_at;  /* clock, while asleep; else 0 */
+    struct wf_atomic_u64 parked_ns; /* in all, finished sleeps */
+    struct wf_atomic_u64 parked_at; /* clock, while asleep; else 0 */
 };
 
 struct wf_seat {
@@ -46,14 +46,14 @@ struct wf_seat {
     struct wf_atomic_u32 taken;  /* somebody took the seat: the holder must keep out */
 
     /* holder only */
-    struct weft_task *lifo;      /* woken last: runs next */
+    struct weft_task *lifo; /* woken last: runs next */
     struct wf_rand rand;
     struct wf_slab_cache slab;
     struct wf_stack_cache stacks;
 
     /* holder adds, anyone takes */
-    struct wf_deque ready;       /* woken tasks, in the order of readiness */
-    struct wf_deque backlog;     /* tasks never polled */
+    struct wf_deque ready;   /* woken tasks, in the order of readiness */
+    struct wf_deque backlog; /* tasks never polled */
 
     /* anyone */
     struct wf_wheel wheel;
@@ -80,10 +80,11 @@ void wf_seat_release(struct wf_seat *s);
  */
 WF_INLINE bool wf_seat_enter(struct wf_seat *s)
 {
-    /* relaxed and a compiler fence: the taker's membarrier makes the two a full barrier */
+    /* relaxed and a compiler fence: the taker's membarrier makes the two a full barrier. acquire: pairs
+     * with wf_seat_give_back; what comes next sees what a taker did. */
     wf_store_u32(&s->inside, 1, WF_RELAXED);
     wf_compiler_fence();
-    return wf_likely(wf_load_u32(&s->taken, WF_RELAXED) == 0);
+    return wf_likely(wf_load_u32(&s->taken, WF_ACQUIRE) == 0);
 }
 
 WF_INLINE void wf_seat_leave(struct wf_seat *s)

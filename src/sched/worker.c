@@ -16,7 +16,7 @@
  *          on the injection queue instead, and waits for its seat when its poll ends.
  *     W3   A task that was yielded keeps RUNNING in its state word: who polls it next skips the start
  *          transition. Nobody else can start it, for only the queue holds it.
- * ORDER    The deques, the injection queue and the state word carry tasks between threads; see there.
+ * ORDER    The queues, the injection queue and the state word carry tasks between threads; see there.
  * TESTS    tests/api/, tests/stress/
  */
 #include "sched/worker.h"
@@ -29,14 +29,14 @@
 
 #include <weft/time.h>
 
-#define LIFO_RUNS_MAX   3
-#define BACKLOG_TURN    4  /* every so many takes is the backlog's */
-#define BACKLOG_OLDEST  64 /* every so many takes from the backlog is its oldest */
-#define PREFETCH_LINES  6  /* of a parked fiber's frames: a read has 5 to 8 */
-#define INJECT_MIN      2
-#define INJECT_MAX      127
-#define INJECT_BATCH    128
-#define INJECT_TARGET   200000 /* ns between looks at the injection queue: Tokio's figure */
+#define LIFO_RUNS_MAX  3
+#define BACKLOG_TURN   4  /* every so many takes is the backlog's */
+#define BACKLOG_OLDEST 64 /* every so many takes from the backlog is its oldest */
+#define PREFETCH_LINES 6  /* of a parked fiber's frames: a read has 5 to 8 */
+#define INJECT_MIN     2
+#define INJECT_MAX     127
+#define INJECT_BATCH   128
+#define INJECT_TARGET  200000 /* ns between looks at the injection queue: Tokio's figure */
 
 /* A taken seat is given back soon: by a rescue within microseconds. */
 static void worker_wait_seat(struct wf_seat *s)
@@ -302,18 +302,18 @@ static void worker_check_alarm(struct wf_worker *w)
  * With many tasks each is met cold, and its header, stack and frames are some ten cache misses. While one is
  * polled, the next one's stack and the header of the one after are fetched. Headers are never unmapped, so
  * looking into one that another worker has taken meanwhile is harmless; what it says is only
- * prefetched.
+ * prefetched. The sanitizers cannot know that.
  */
 WF_INLINE void worker_prefetch(const struct wf_worker *w)
 {
     struct weft_task *next = wf_deque_peek(&w->seat->ready, 0);
     struct weft_task *after = wf_deque_peek(&w->seat->ready, 1);
 
-    if (next) {
+    if (next && !WF_SANITIZED) {
         const char *frames = next->hint;
 
         for (int line = 0; line < PREFETCH_LINES; line++)
-            __builtin_prefetch(frames + line * WF_CACHE_LINE);
+            __builtin_prefetch(frames + (size_t)line * WF_CACHE_LINE);
         __builtin_prefetch(next->fiber);
     }
     if (after) {

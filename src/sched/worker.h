@@ -15,17 +15,17 @@ struct wf_worker {
     pthread_t handle;
 
     /* this worker only */
-    int32_t until_look;      /* polls until the next look at driver, timers and injection queue */
-    uint32_t lifo_runs;      /* in a row */
-    uint32_t turn;           /* counts takes, to give the backlog its slots */
-    uint32_t inject_wait;    /* polls until the injection queue is due */
-    uint32_t group_left;     /* polls until the clock is read; see account.h */
+    int32_t until_look;   /* polls until the next look at driver, timers and injection queue */
+    uint32_t lifo_runs;   /* in a row */
+    uint32_t turn;        /* counts takes, to give the backlog its slots */
+    uint32_t inject_wait; /* polls until the injection queue is due */
+    uint32_t group_left;  /* polls until the clock is read; see account.h */
     uint32_t group_size;
-    uint64_t poll_mean;      /* ticks, a moving average */
-    uint64_t looked_at;      /* ticks */
-    uint64_t round_end;      /* tail of the ready queue when this round of it began */
-    uint64_t alarmed;        /* the earliest timer for which the alarm was looked at */
-    uint64_t last_sleep;     /* ns: how long the last sleep was, for the adaptive spin */
+    uint64_t poll_mean;  /* ticks, a moving average */
+    uint64_t looked_at;  /* ticks */
+    uint64_t round_end;  /* tail of the ready queue when this round of it began */
+    uint64_t alarmed;    /* the earliest timer for which the alarm was looked at */
+    uint64_t last_sleep; /* ns: how long the last sleep was, for the adaptive spin */
     bool searching;
     const struct weft_task *root; /* current-thread: leave when it has ended */
 };

@@ -19,7 +19,8 @@
 
 WF_COLD static int await_refuse(const char *call)
 {
-    return wf_misuse(-EPERM, "%s: called outside a fiber (a plain thread or a stackless task)", call);
+    return wf_misuse(-EPERM, "%s: called outside a fiber (a plain thread or a stackless task)",
+                     call);
 }
 
 WF_COLD static int await_cancelled(struct wf_fiber *f)
@@ -27,10 +28,11 @@ WF_COLD static int await_cancelled(struct wf_fiber *f)
     if (++f->ignored < IGNORED_MAX)
         return -ECANCELED;
     if (f->ignored == IGNORED_MAX)
-        wf_log("task %llu \"%s\" (spawned at %s) was cancelled and goes on in spite of %d answers of "
-               "-ECANCELED",
-               (unsigned long long)f->task->id, wf_task_name(f->task),
-               f->task->site ? f->task->site : "?", IGNORED_MAX);
+        wf_log(
+            "task %llu \"%s\" (spawned at %s) was cancelled and goes on in spite of %d answers of "
+            "-ECANCELED",
+            (unsigned long long)f->task->id, wf_task_name(f->task),
+            f->task->site ? f->task->site : "?", IGNORED_MAX);
     if (!f->ending)
         wf_fiber_suspend(f, WF_POLL_YIELD);
     return -ECANCELED;
@@ -103,47 +105,43 @@ ssize_t wf_await_future(struct wf_fiber *f, weft_future *future)
     return rc;
 }
 
-/* As wf_await_enter, but the operation behind the future spends the budget itself. */
-static int await_enter_future(struct wf_fiber **out, const char *call)
+/* As wf_await_enter, but the operation behind the future spends the budget itself. Refused: the future is
+ * dropped. */
+static int await_enter_future(struct wf_fiber *f, weft_future *future)
 {
-    struct wf_fiber *f = wf_fiber_self();
+    int rc = wf_await_verdict(f);
 
-    if (wf_unlikely(!f))
-        return await_refuse(call);
-    *out = f;
-    return wf_await_verdict(f);
+    if (wf_unlikely(rc < 0))
+        weft_future_drop(future);
+    return rc;
 }
 
 ssize_t weft_await(weft_future *future)
 {
-    struct wf_fiber *f = NULL;
+    struct wf_fiber *f = wf_fiber_self();
     int rc;
 
     if (wf_unlikely(!future || !future->type))
         return wf_misuse(-EINVAL, "weft_await: the future is NULL or has no type");
-    rc = await_enter_future(&f, "weft_await");
-    if (wf_unlikely(rc < 0)) {
-        if (rc != -EPERM)
-            weft_future_drop(future);
-        return rc;
-    }
-    return wf_await_future(f, future);
+    if (wf_unlikely(!f))
+        return await_refuse("weft_await");
+    rc = await_enter_future(f, future);
+    return wf_unlikely(rc < 0) ? rc : wf_await_future(f, future);
 }
 
 ssize_t weft_timeout(weft_duration limit, weft_future *future)
 {
+    struct wf_fiber *f = wf_fiber_self();
     struct wf_deadline d;
-    struct wf_fiber *f = NULL;
     ssize_t rc;
 
     if (wf_unlikely(!future || !future->type))
         return wf_misuse(-EINVAL, "weft_timeout: the future is NULL or has no type");
-    rc = await_enter_future(&f, "weft_timeout");
-    if (wf_unlikely(rc < 0)) {
-        if (rc != -EPERM)
-            weft_future_drop(future);
+    if (wf_unlikely(!f))
+        return await_refuse("weft_timeout");
+    rc = await_enter_future(f, future);
+    if (wf_unlikely(rc < 0))
         return rc;
-    }
     if (weft_future_poll(future, &f->cx) == WEFT_READY)
         return future->result;
     wf_deadline_push(&d, f, limit, true);

@@ -115,8 +115,8 @@ static weft_poll try_join_poll(weft_future *f, weft_context *cx)
 }
 
 /* The entries may be filled in later: they are looked at when the future is polled. */
-static weft_future combine_checked(const weft_future_type *type, weft_future *const list[], size_t n,
-                                   unsigned flags)
+static weft_future combine_checked(const weft_future_type *type, weft_future *const list[],
+                                   size_t n, unsigned flags)
 {
     if ((!list && n) || n > INT_MAX)
         return weft_ready_future(wf_misuse(-EINVAL, "%s: no futures, or too many", type->name));

@@ -32,20 +32,20 @@ struct wf_task_counters {
 };
 
 struct wf_thread {
-    struct weft_task *task;     /* being polled; NULL between polls */
-    struct wf_fiber *fiber;     /* its fiber, when it is one */
-    struct wf_coro native;      /* this thread's own stack, while a fiber runs */
-    int32_t budget;             /* operations left in this poll */
-    uint64_t poll_from;         /* ticks, when the running poll (or group of polls) began */
-    bool exact_clock;           /* polls are long: read the clock at each wake */
+    struct weft_task *task; /* being polled; NULL between polls */
+    struct wf_fiber *fiber; /* its fiber, when it is one */
+    struct wf_coro native;  /* this thread's own stack, while a fiber runs */
+    int32_t budget;         /* operations left in this poll */
+    uint64_t poll_from;     /* ticks, when the running poll (or group of polls) began */
+    bool exact_clock;       /* polls are long: read the clock at each wake */
     struct wf_scheduler *sched;
-    struct wf_wheel *wheel;     /* where this thread arms timers */
-    struct wf_poller *poller;   /* where it registers descriptors */
+    struct wf_wheel *wheel;   /* where this thread arms timers */
+    struct wf_poller *poller; /* where it registers descriptors */
     struct wf_slab_cache *slab;
     struct wf_stack_cache *stacks;
     struct wf_task_counters *counters;
     struct wf_rand *rand;
-    uint64_t next_id, end_id;   /* task ids set aside for this thread */
+    uint64_t next_id, end_id; /* task ids set aside for this thread */
 };
 
 /* The calling thread's; NULL on a plain thread. */

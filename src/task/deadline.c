@@ -82,9 +82,8 @@ static struct wf_deadline *deadline_of(weft_deadline *scope)
 
 weft_deadline *weft_deadline_enter(weft_deadline *scope, weft_duration limit)
 {
-    return weft_deadline_enter_at(scope, limit == WEFT_FOREVER
-                                             ? WEFT_FOREVER
-                                             : weft_instant_add(wf_clock_now(), limit));
+    return weft_deadline_enter_at(
+        scope, limit == WEFT_FOREVER ? WEFT_FOREVER : weft_instant_add(wf_clock_now(), limit));
 }
 
 weft_deadline *weft_deadline_enter_at(weft_deadline *scope, weft_instant at)

@@ -17,9 +17,9 @@ struct wf_deadline {
     struct wf_fiber *fiber; /* NULL: entered outside a fiber; does nothing */
     struct wf_deadline *outer;
     struct wf_deadline *nearest;
-    uint64_t at;            /* WEFT_FOREVER: none; lazy: the limit, counted from the first wait */
+    uint64_t at; /* WEFT_FOREVER: none; lazy: the limit, counted from the first wait */
     bool lazy;
-    bool passed;            /* known to have passed: stays so */
+    bool passed; /* known to have passed: stays so */
 };
 
 _Static_assert(sizeof(struct wf_deadline) <= sizeof(weft_deadline), "weft_deadline is too small");

@@ -36,8 +36,7 @@ static void fiber_drop_kept(struct wf_fiber *f)
     while ((kept = f->kept)) {
         if (WF_DEBUG)
             wf_log("task %llu \"%s\" ended with a %s future left pending; it is dropped",
-                   (unsigned long long)f->task->id, wf_task_name(f->task),
-                   kept->type->name);
+                   (unsigned long long)f->task->id, wf_task_name(f->task), kept->type->name);
         weft_future_drop(kept);
         wf_assert(f->kept != kept);
     }

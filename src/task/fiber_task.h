@@ -19,15 +19,15 @@ struct wf_fiber {
     struct weft_task *task;
     weft_fn *fn;
     void *arg;
-    weft_context cx;             /* given to every future it polls */
+    weft_context cx;              /* given to every future it polls */
     struct wf_deadline *deadline; /* innermost scope; NULL: none */
-    weft_future *kept;           /* futures left pending by weft_select_keep */
-    struct wf_defer *defers;     /* newest first */
-    weft_shield *shields;        /* innermost one; NULL: none */
-    uint32_t shield;             /* depth of shields; one more while it ends */
-    uint32_t unconstrained;      /* depth of weft_unconstrained */
-    uint32_t ignored;            /* -ECANCELED answers in a row */
-    bool ending;                 /* in its clean-up: no way back to fn */
+    weft_future *kept;            /* futures left pending by weft_select_keep */
+    struct wf_defer *defers;      /* newest first */
+    weft_shield *shields;         /* innermost one; NULL: none */
+    uint32_t shield;              /* depth of shields; one more while it ends */
+    uint32_t unconstrained;       /* depth of weft_unconstrained */
+    uint32_t ignored;             /* -ECANCELED answers in a row */
+    bool ending;                  /* in its clean-up: no way back to fn */
 };
 
 /* The first poll: give it a stack. False: the task has ended without running. */

@@ -16,7 +16,7 @@ bool wf_task_check(const struct weft_task *t, const char *call)
     if (!WF_DEBUG)
         return true;
     /* relaxed: a live handle holds a reference, so the word cannot show none */
-    state = wf_load_u64(&((struct weft_task *)(uintptr_t)t)->state, WF_RELAXED);
+    state = wf_load_u64(&t->state, WF_RELAXED);
     if (wf_task_refs(state) == 0) {
         wf_log("%s: the task handle is stale: it was joined, detached or freed before", call);
         return false;
@@ -48,9 +48,17 @@ uint64_t weft_task_id(const weft_task *t)
     return wf_task_check(t, "weft_task_id") ? t->id : 0;
 }
 
+static const struct wf_task_extra *handle_extra(const struct weft_task *t)
+{
+    /* acquire: pairs with locals_add, which may make it while the task runs */
+    return wf_load_ptr(&t->extra_to_read, WF_ACQUIRE);
+}
+
 const char *wf_task_name(const struct weft_task *t)
 {
-    return t->extra ? t->extra->name : "";
+    const struct wf_task_extra *extra = handle_extra(t);
+
+    return extra ? extra->name : "";
 }
 
 const char *weft_task_name(const weft_task *t)
@@ -94,12 +102,11 @@ static weft_task_state handle_state(uint64_t state)
     return state & WF_TASK_NOTIFIED ? WEFT_TASK_READY : WEFT_TASK_IDLE;
 }
 
-void wf_task_fill_info(const struct weft_task *task, weft_task_info *info)
+void wf_task_fill_info(const struct weft_task *t, weft_task_info *info)
 {
-    struct weft_task *t = (struct weft_task *)(uintptr_t)task;
     /* relaxed, all of them: statistics */
     uint64_t state = wf_load_u64(&t->state, WF_RELAXED);
-    const struct wf_task_extra *extra = t->extra;
+    const struct wf_task_extra *extra = handle_extra(t);
 
     *info = (weft_task_info){
         .id = t->id,
@@ -111,13 +118,15 @@ void wf_task_fill_info(const struct weft_task *task, weft_task_info *info)
         .wakes = wf_load_u64(&t->wakes, WF_RELAXED),
         .poll_time_max = wf_ticks_to_ns((uint64_t)wf_load_u32(&t->poll_max, WF_RELAXED) << 6),
         .scheduled_delay = wf_ticks_to_ns(wf_load_u64(&t->delay, WF_RELAXED)),
-        .scheduled_delay_max =
-            wf_ticks_to_ns((uint64_t)wf_load_u32(&t->delay_max, WF_RELAXED) << 6),
+        .scheduled_delay_max = wf_ticks_to_ns((uint64_t)wf_load_u32(&t->delay_max, WF_RELAXED)
+                                              << 6),
     };
     /* Before the first poll the word is something else. */
     if (info->polls)
         info->poll_time = wf_ticks_to_ns(wf_load_u64(&t->poll_time, WF_RELAXED));
-    if (!info->stackless)
+    /* After the end neither stack nor, perhaps, scheduler is there. */
+    if (!info->stackless && info->state != WEFT_TASK_FINISHED &&
+        (info->polls || info->state == WEFT_TASK_RUNNING))
         info->stack_size = extra && extra->stack_size ? extra->stack_size : t->sched->stack_size;
     if (extra)
         memcpy(info->name, extra->name, sizeof(info->name));

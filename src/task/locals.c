@@ -86,9 +86,12 @@ static int locals_add(struct weft_task *t, weft_local_key *key, void *value)
     struct wf_locals *l;
 
     if (!t->extra) {
-        t->extra = wf_sys_calloc(1, sizeof(*t->extra));
-        if (!t->extra)
+        struct wf_task_extra *extra = wf_sys_calloc(1, sizeof(*extra));
+
+        if (!extra)
             return -ENOMEM;
+        /* release: its zeros, for wf_task_name and wf_task_fill_info on other threads */
+        wf_store_ptr(&t->extra_to_read, extra, WF_RELEASE);
     }
     l = wf_sys_malloc(sizeof(*l));
     if (!l)
@@ -111,7 +114,7 @@ int weft_task_local_set(const weft_local_key *key, void *value)
         return wf_misuse(-EPERM, "weft_task_local_set: called outside a task");
     l = locals_find(th->task, key);
     if (!l)
-        return locals_add(th->task, (weft_local_key *)(uintptr_t)key, value);
+        return locals_add(th->task, wf_unconst(key), value);
     if (l->value && l->value != value && key->destroy)
         key->destroy(l->value);
     l->value = value;

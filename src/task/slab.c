@@ -139,7 +139,7 @@ static int slab_map_region_locked(void)
     void *p;
     char *at;
     int rc = wf_sys_mmap(&p, size, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
 
     if (rc < 0)
         return rc;

@@ -3,10 +3,10 @@
  * sleep.c - timers as futures. The wheel's entry is inside the future, so nothing is
  * allocated.
  */
+#include "task/sleep.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "task/await.h"
-#include "task/sleep.h"
 #include "task/waker.h"
 
 #include <errno.h>

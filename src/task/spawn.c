@@ -243,8 +243,9 @@ int weft_go_copy_at(const char *site, weft_fn *fn, const void *args, size_t size
 {
     weft_task_options o = {.site = site};
 
-    return spawn_fiber("weft_go_copy", NULL,
-                       &(struct wf_spawn){.options = &o, .fn = fn, .copy = args, .copy_size = size});
+    return spawn_fiber(
+        "weft_go_copy", NULL,
+        &(struct wf_spawn){.options = &o, .fn = fn, .copy = args, .copy_size = size});
 }
 
 int weft_go_with(const weft_task_options *options, weft_fn *fn, void *arg)

@@ -156,11 +156,10 @@ bool wf_task_join_claim(struct weft_task *t)
 
 bool wf_task_join_arm(struct weft_task *t)
 {
-    /* relaxed: only seeds the exchange */
-    uint64_t old = wf_load_u64(&t->state, WF_RELAXED);
+    /* acquire, here and where the exchange fails: the result, when it is COMPLETE, ORDER (c) */
+    uint64_t old = wf_load_u64(&t->state, WF_ACQUIRE);
 
     do {
-        /* acquire on the way out: the result, from wf_task_state_complete */
         if (old & WF_TASK_COMPLETE)
             return false;
         /* release: the slot, for wf_task_state_complete, ORDER (c) */
@@ -170,14 +169,14 @@ bool wf_task_join_arm(struct weft_task *t)
 
 bool wf_task_join_disarm(struct weft_task *t)
 {
-    /* relaxed: only seeds the exchange */
-    uint64_t old = wf_load_u64(&t->state, WF_RELAXED), new;
+    /* acquire: as in wf_task_join_arm */
+    uint64_t old = wf_load_u64(&t->state, WF_ACQUIRE), new;
 
     do {
         if (old & WF_TASK_COMPLETE)
             return false;
         new = old & ~(WF_TASK_JOIN_WAKER | WF_TASK_JOIN_CLAIM);
         /* release: pairs with the acquire in wf_task_join_claim of the next one */
-    } while (!wf_cas_weak_u64(&t->state, &old, new, WF_RELEASE, WF_RELAXED));
+    } while (!wf_cas_weak_u64(&t->state, &old, new, WF_RELEASE, WF_ACQUIRE));
     return true;
 }

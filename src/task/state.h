@@ -14,8 +14,9 @@
 #define WF_TASK_JOIN_CLAIM (1ull << 4) /* one joiner owns the joiner slot */
 #define WF_TASK_JOIN_WAKER (1ull << 5) /* the joiner slot holds a waker for the end */
 #define WF_TASK_JOINED     (1ull << 6) /* a join consumed its handle */
-#define WF_TASK_SHARED     (1ull << 7) /* debug builds: has had several handles, each joined on its own */
-#define WF_TASK_REF        (1ull << 16)
+#define WF_TASK_SHARED \
+ (1ull << 7) /* debug builds: has had several handles, each joined on its own */
+#define WF_TASK_REF (1ull << 16)
 
 #define wf_task_refs(state) ((state) / WF_TASK_REF)
 

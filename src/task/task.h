@@ -43,13 +43,14 @@ struct wf_task_type {
 /* What few tasks have, so that the header stays small. */
 struct wf_task_extra {
     char name[64];
-    size_t stack_size;       /* 0: the runtime's */
+    size_t stack_size;        /* 0: the runtime's */
     struct wf_locals *locals; /* inherited or set; owned by the task */
 };
 
 struct weft_task {
     weft_wakeable wakeable;     /* first: a waker is a pointer to it. type is a wf_task_type */
     struct wf_atomic_u64 state; /* state.c; at WF_SLAB_STATE */
+
     union {                     /* whoever may push */
         struct weft_task *next; /* in the injection queue */
         void *hint;             /* in a deque: where a fiber's stack was left, to be prefetched */
@@ -58,6 +59,7 @@ struct weft_task {
     /* counters: see WHO; in ticks */
     struct wf_atomic_u64 ready_at; /* when it became ready */
     struct wf_atomic_u64 polls;
+
     union {
         struct wf_atomic_u64 poll_time; /* once polled */
         void *arg;                      /* a fiber's, before its first poll */
@@ -69,13 +71,17 @@ struct weft_task {
     /* set once before publish */
     uint64_t id;
     const char *site;
-    struct wf_task_extra *extra; /* NULL for most; task only, but for the name */
+    union {                      /* NULL for most */
+        struct wf_task_extra *extra;        /* task only */
+        struct wf_atomic_ptr extra_to_read; /* anyone, for the name and the size */
+    };
     weft_wakeable *joiner;       /* by the JOIN bits of state */
     int32_t result;              /* published by COMPLETE */
     uint32_t flags;              /* runner or queue: WF_TASK_F_... */
+
     union {
-        weft_fn *fn;                 /* a fiber's, before its first poll */
-        struct wf_fiber *fiber;      /* a fiber's, while WF_TASK_F_BEGUN */
+        weft_fn *fn;                  /* a fiber's, before its first poll */
+        struct wf_fiber *fiber;       /* a fiber's, while WF_TASK_F_BEGUN */
         const weft_async_type *async; /* a stackless task's */
     };
 };
@@ -97,7 +103,7 @@ WF_INLINE void *wf_task_tail(struct weft_task *t)
 
 WF_INLINE const struct wf_task_type *wf_task_type_of(const struct weft_task *t)
 {
-    return wf_container_of((weft_wakeable_type *)(uintptr_t)t->wakeable.type, struct wf_task_type,
+    return wf_container_of((weft_wakeable_type *)wf_unconst(t->wakeable.type), struct wf_task_type,
                            wakeable);
 }
 
@@ -109,15 +115,13 @@ WF_INLINE struct weft_task *wf_task_of_wakeable(weft_wakeable *w)
 WF_INLINE bool wf_task_is_complete(const struct weft_task *t)
 {
     /* acquire: pairs with wf_task_state_complete; carries the result */
-    return (wf_load_u64(&((struct weft_task *)(uintptr_t)t)->state, WF_ACQUIRE) &
-            WF_TASK_COMPLETE) != 0;
+    return (wf_load_u64(&t->state, WF_ACQUIRE) & WF_TASK_COMPLETE) != 0;
 }
 
 WF_INLINE bool wf_task_is_cancelled(const struct weft_task *t)
 {
     /* relaxed: a request, not a message; seen at the latest by the next await */
-    return (wf_load_u64(&((struct weft_task *)(uintptr_t)t)->state, WF_RELAXED) &
-            WF_TASK_CANCELLED) != 0;
+    return (wf_load_u64(&t->state, WF_RELAXED) & WF_TASK_CANCELLED) != 0;
 }
 
 /*

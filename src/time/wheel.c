@@ -269,7 +269,7 @@ static void wheel_check_bits(const struct wf_wheel *w)
         if (level > 0)
             before |= (uint64_t)1 << digit % 64;
         for (unsigned i = 0; i < digit / 64; i++)
-            wf_assert(!w->used[level][i]);                                       /* W2 */
+            wf_assert(!w->used[level][i]);                                      /* W2 */
         wf_assert(!(w->used[level][digit / 64] & before));                      /* W2 */
         wf_assert(wheel_level_used(w, level) == !!(w->levels & (1u << level))); /* W3 */
     }

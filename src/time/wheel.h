@@ -111,10 +111,10 @@ struct wf_wheel {
 
     /* under lock */
     struct wf_lock lock;
-    uint32_t levels;                    /* bit per level: it has a slot in use */
-    uint64_t tick;                      /* all earlier ticks are done */
+    uint32_t levels;                                    /* bit per level: it has a slot in use */
+    uint64_t tick;                                      /* all earlier ticks are done */
     uint64_t used[WF_WHEEL_LEVELS + 1][WF_WHEEL_WORDS]; /* bit per slot: it has a timer */
-    struct wf_list cascade;             /* of the slot that tick has reached: to be spread */
+    struct wf_list cascade; /* of the slot that tick has reached: to be spread */
     struct wf_wheel_slot slots[WF_WHEEL_NEVER + 1];
 };
 

@@ -388,7 +388,7 @@ TEST(a_thousand_of_them_end_each_once)
     test_run(many, NULL);
 }
 
-/* --- from a plain thread, and what cannot be ---------------------------------------------------- */
+/* --- from a plain thread, and what cannot be ------------------------------------------------- */
 
 TEST(a_plain_thread_spawns_stackless_tasks)
 {

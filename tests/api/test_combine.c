@@ -3,8 +3,8 @@
  * test_combine.c - select, join_all, try_join_all and timeouts as futures: which branch, whose
  * result, who is dropped and who stays pending.
  *
- * A tally is a future that stays pending until its flag is set, and counts what is done to it. Whoever sets
- * the flag wakes nobody: tallies stand beside futures that wake.
+ * A tally is a future that stays pending until its flag is set, and counts what is done to it. Who
+ * sets the flag wakes nobody: tallies stand beside futures that wake.
  */
 #include "support.h"
 

@@ -447,8 +447,8 @@ static int wait_at_gate(void *arg)
     return (int)rc;
 }
 
-/* One worker: a wake, a cancel and a passed deadline lie before the next poll. -EAGAIN: the machine is so
- * busy that the deadline had passed before. */
+/* One worker: a wake, a cancel and a passed deadline lie before the next poll. -EAGAIN: the machine
+ * is so busy that the deadline had passed before. */
 static int precedence_once(bool open)
 {
     struct gate g = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -586,7 +586,7 @@ TEST(a_deadline_that_passes_within_a_shield_is_met_after_it)
     test_run(passes_meanwhile, NULL);
 }
 
-/* A computation is told too: by weft_yield and weft_consume_budget, who read the clock now and then. */
+/* A computation is told too: weft_yield and weft_consume_budget read the clock now and then. */
 static int computes(void *arg)
 {
     (void)arg;

@@ -360,6 +360,38 @@ TEST(task_locals_are_inherited_as_asked_and_destroyed_at_the_end)
     weft_local_key_free(NULL);
 }
 
+static int local_set_later(void *arg)
+{
+    (void)arg;
+    CHECK_EQ(0, weft_yield());
+    CHECK_EQ(0, weft_task_local_set(local_shared, &local_alive));
+    return weft_yield();
+}
+
+static int local_watched(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 100; i++) {
+        weft_task *t = weft_spawn(local_set_later, NULL);
+        weft_task_info info;
+
+        while (!weft_is_finished(t)) {
+            CHECK_EQ(0, weft_task_get_info(t, &info));
+            CHECK_STR("", weft_task_name(t));
+            CHECK_EQ(0, weft_yield());
+        }
+        CHECK_EQ(0, weft_join(t, NULL));
+    }
+    return 0;
+}
+
+TEST(a_task_may_be_looked_at_while_it_sets_its_first_local)
+{
+    CHECK_EQ(0, weft_local_key_new(&local_shared, NULL, 0, NULL));
+    test_run(local_watched, NULL);
+    weft_local_key_free(local_shared);
+}
+
 static int local_key_gone(void *arg)
 {
     weft_local_key *key;
@@ -473,4 +505,5 @@ TEST_MAIN("end", a_panic_ends_one_task_drops_its_futures_and_runs_its_deferred_c
           a_panic_within_deadlines_and_shields_leaves_no_timer,
           deferred_calls_run_in_reverse_and_may_await,
           task_locals_are_inherited_as_asked_and_destroyed_at_the_end,
+          a_task_may_be_looked_at_while_it_sets_its_first_local,
           values_of_a_freed_key_are_not_destroyed, hooks_see_each_task_and_each_poll)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_future.c - futures and wakers: the ready and the pending one, a user's own kind whose waker is
- * used from plain threads, and what happens to those that are dropped or kept.
+ * test_future.c - futures and wakers: the ready and the pending one, a user's own kind whose waker
+ * is used from plain threads, and what happens to those that are dropped or kept.
  *
  * The user's own kind is a bell: pending until somebody rings it, from wherever.
  */
@@ -331,10 +331,13 @@ TEST(a_waker_outlives_its_runtime)
     for (size_t i = 0; i < test_flavour_count; i++) {
         struct late l = {.bell = BELL_INIT};
         pthread_t thread;
+        weft_task_info info;
         int result = 0;
 
         test_run_on(&test_flavours[i], leave_waker, &l);
         CHECK(weft_is_finished(l.handle)); /* the shutdown has cancelled it */
+        CHECK_EQ(0, weft_task_get_info(l.handle, &info));
+        CHECK_EQ(0, info.stack_size);
         CHECK_EQ(0, pthread_create(&thread, NULL, use_late, &l));
         CHECK_EQ(0, pthread_join(thread, NULL));
         CHECK_EQ(0, weft_join_blocking(l.handle, &result)); /* so does a handle */

@@ -9,6 +9,7 @@
 #include "support.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -430,6 +431,8 @@ static int see_info(void *arg)
                         return_arg, NULL);
     CHECK_EQ(0, weft_task_get_info(t, &info));
     CHECK_STR("elsewhere:1", info.site);
+    if (info.state == WEFT_TASK_READY)
+        CHECK_EQ(0, info.stack_size); /* not yet started */
     CHECK_EQ(0, weft_join(t, NULL));
     t = (weft_spawn)(return_arg, NULL);
     CHECK_EQ(0, weft_task_get_info(t, &info));
@@ -575,6 +578,7 @@ TEST(a_cancelled_task_gets_ecanceled_from_its_await_and_each_later_one)
 }
 
 struct spinner {
+    weft_task *task;
     atomic_int started, go;
 };
 
@@ -582,6 +586,7 @@ static int spin_then_await(void *arg)
 {
     struct spinner *s = arg;
 
+    CHECK(!weft_is_cancelled());
     atomic_store(&s->started, 1);
     while (!atomic_load(&s->go))
         continue;
@@ -589,27 +594,38 @@ static int spin_then_await(void *arg)
     return wait_until_cancelled(NULL);
 }
 
+static void *cancel_spinner(void *arg)
+{
+    struct spinner *s = arg;
+
+    while (!atomic_load(&s->started))
+        (void)sched_yield();
+    weft_cancel(s->task);
+    CHECK(!weft_is_finished(s->task));
+    weft_detach(s->task);
+    atomic_store(&s->go, 1);
+    return NULL;
+}
+
 static int cancel_running(void *arg)
 {
     struct spinner s = {0};
     weft_task *t = weft_spawn(spin_then_await, &s);
+    pthread_t thread;
     int result;
 
     (void)arg;
-    until_set(&s.started);
-    weft_cancel(t);
-    CHECK(!weft_is_finished(t));
-    atomic_store(&s.go, 1);
+    s.task = weft_task_ref(t);
+    CHECK_EQ(0, pthread_create(&thread, NULL, cancel_spinner, &s));
     CHECK_EQ(0, weft_join(t, &result));
     CHECK_EQ(-ECANCELED, result);
+    CHECK_EQ(0, pthread_join(thread, NULL));
     return 0;
 }
 
-TEST(a_task_cancelled_while_it_runs_elsewhere_learns_it_at_its_next_await)
+TEST(a_task_cancelled_while_it_runs_learns_it_at_its_next_await)
 {
-    for (size_t i = 0; i < test_flavour_count; i++)
-        if (test_flavours[i].workers > 1)
-            test_run_on(&test_flavours[i], cancel_running, NULL);
+    test_run(cancel_running, NULL);
 }
 
 static int cancel_self(void *arg)
@@ -701,6 +717,6 @@ TEST_MAIN("task", join_gives_the_value_of_the_function, each_spawned_task_runs_o
           copied_arguments_are_aligned_and_last_until_the_end,
           a_task_cancelled_before_its_first_poll_never_runs,
           a_cancelled_task_gets_ecanceled_from_its_await_and_each_later_one,
-          a_task_cancelled_while_it_runs_elsewhere_learns_it_at_its_next_await,
+          a_task_cancelled_while_it_runs_learns_it_at_its_next_await,
           cancel_after_the_end_has_no_effect, a_task_spawned_during_shutdown_never_runs,
           spawning_outside_a_task_gives_null)

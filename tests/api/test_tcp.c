@@ -1722,7 +1722,7 @@ END_TEST
 struct hogged {
     weft_stream *s;
     atomic_int peer;
-    atomic_uint round; /* odd: the worker computes */
+    atomic_uint round; /* moves when the worker begins to compute */
     _Atomic(weft_instant) wrote, read;
     _Atomic(pthread_t) home; /* where the reader first waited */
     atomic_bool over;
@@ -1734,6 +1734,7 @@ static void *hogged_writer(void *arg)
 
     for (unsigned seen = 0; !atomic_load(&h->over);) {
         unsigned round = atomic_load(&h->round);
+        weft_instant now;
 
         if (round == seen) {
             (void)nanosleep(&(struct timespec){0, 50000}, NULL);
@@ -1741,8 +1742,9 @@ static void *hogged_writer(void *arg)
         }
         seen = round;
         (void)nanosleep(&(struct timespec){0, 700000}, NULL);
-        atomic_store(&h->wrote, weft_now());
+        now = weft_now();
         CHECK_EQ(1, write(h->peer, "x", 1));
+        atomic_store(&h->wrote, now);
     }
     return NULL;
 }

@@ -3,8 +3,8 @@
  * test_time.c - the clock and sleeping: never early, in order, and not late because a neighbour
  * computes.
  *
- * Time itself is the subject here. Lower limits are exact; upper ones are wide, for the machine may be
- * busy with other things: the figures are printed.
+ * Time itself is the subject here. Lower limits are exact; upper ones are wide, for the machine may
+ * be busy with other things: the figures are printed.
  */
 #include "support.h"
 
@@ -327,8 +327,8 @@ static int served(void *arg)
     qsort(late, (size_t)n, sizeof(late[0]), by_length);
     (void)fprintf(stderr, "late by %.3f ms in the median, %.3f at most, of %d (%d tries)\n",
                   (double)late[n / 2] / 1e6, (double)late[n - 1] / 1e6, n, tries);
-    /* Were it left to the worker that computes, all would be late by two thirds of the computation. A
-     * quarter must do, for the machine may be busy. */
+    /* Were it left to the worker that computes, all would be late by two thirds of the computation.
+     * A quarter must do, for the machine may be busy. */
     CHECK(late[n / 4] < busy.length / 2);
     return 0;
 }
