@@ -538,7 +538,7 @@ static void bench_push(const struct queue_kind *kind, void *queue, struct item *
 
 static void bench_expect_queued(const struct item *t)
 {
-    if (wf_load_u32(&((struct item *)(uintptr_t)t)->queued, WF_RELAXED) != 1)
+    if (wf_load_u32(&t->queued, WF_RELAXED) != 1)
         bench_fail("a task was taken twice");
 }
 

@@ -175,6 +175,13 @@ static void worker_look_elsewhere(struct wf_worker *w, uint64_t now)
         wf_worker_fire_timers(w, other, now);
 }
 
+/* Is nothing ready here? */
+static bool worker_alone(const struct wf_worker *w)
+{
+    return !w->seat->lifo && wf_deque_len(&w->seat->ready) == 0 &&
+           wf_deque_len(&w->seat->backlog) == 0;
+}
+
 /* W1: what is looked at besides the queues. */
 static void worker_look(struct wf_worker *w)
 {
@@ -192,8 +199,9 @@ static void worker_look(struct wf_worker *w)
         if (!w->rt->single)
             worker_look_elsewhere(w, now);
     }
-    /* relaxed: see wf_poller_add */
-    if (wf_load_u32(&s->poller.watched, WF_RELAXED))
+    /* A single worker with nothing to do asks when it sleeps, by the same call. relaxed: see
+     * wf_poller_add */
+    if (wf_load_u32(&s->poller.watched, WF_RELAXED) && !(w->rt->single && worker_alone(w)))
         woken += wf_worker_harvest(w, &s->poller);
     if (!w->rt->single && (woken > 1 || wf_deque_len(&s->ready) + wf_deque_len(&s->backlog) > 1))
         wf_worker_notify(w);
@@ -263,12 +271,6 @@ static void worker_pace(struct wf_worker *w)
          /* relaxed: a round is over when what was queued at its begin has been taken */
          (int64_t)(wf_load_u64(&w->seat->ready.head, WF_RELAXED) - w->round_end) >= 0))
         w->until_look = 0;
-}
-
-static bool worker_alone(const struct wf_worker *w)
-{
-    return !w->seat->lifo && wf_deque_len(&w->seat->ready) == 0 &&
-           wf_deque_len(&w->seat->backlog) == 0;
 }
 
 static void worker_finish(struct wf_worker *w, struct weft_task *t)

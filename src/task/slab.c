@@ -81,6 +81,7 @@ static struct {
     struct wf_list orphans[WF_SLAB_CLASSES];
     struct wf_list all; /* chunks in use */
     struct wf_slab_cache shared;
+    struct wf_atomic_u32 surplus; /* more free chunks than the reserve; a hint */
 } slab = {.lock = WF_LOCK_INIT(WF_RANK_SLAB)};
 
 static void slab_lock(void)
@@ -193,7 +194,9 @@ static void slab_chunk_free_locked(struct wf_slab_chunk *ch)
     wf_list_remove(&ch->all);
     /* relaxed: a late freer that reads it finds no orphan (S1) */
     wf_store_ptr(&ch->owner, NULL, WF_RELAXED);
-    slab.pool_resident++;
+    if (++slab.pool_resident > RESERVE_CHUNKS)
+        /* relaxed: a hint for wf_slab_trim */
+        wf_store_u32(&slab.surplus, 1, WF_RELAXED);
     /* at the front: the warmest is taken first, the trimmed ones last */
     ch->link.next = slab.pool.next;
     ch->link.prev = &slab.pool;
@@ -415,8 +418,10 @@ void wf_slab_walk(void (*visit)(void *slot, void *arg), void *arg)
 
 void wf_slab_trim(void)
 {
-    if (!wf_try_lock(&slab.lock))
+    /* relaxed: a hint */
+    if (wf_likely(!wf_load_u32(&slab.surplus, WF_RELAXED)) || !wf_try_lock(&slab.lock))
         return;
+    wf_store_u32(&slab.surplus, 0, WF_RELAXED);
     if (slab.ready && slab.pool_resident > RESERVE_CHUNKS) {
         struct wf_list *node = slab.pool.prev;
 
