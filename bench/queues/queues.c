@@ -53,7 +53,7 @@ struct item {
 
 WF_COLD __attribute__((noreturn)) static void bench_fail(const char *what)
 {
-    fprintf(stderr, "weft-queues: %s\n", what);
+    (void)fprintf(stderr, "weft-queues: %s\n", what);
     exit(1);
 }
 
@@ -351,7 +351,8 @@ static void blocks_next_put(struct blocks *q)
     struct block *full = q->put, *b = blocks_fresh(q);
 
     if (full != q->get)
-        /* release: pairs with blocks_claim; carries slots and items. Nobody else writes it before. */
+        /* release: pairs with blocks_claim; carries slots and items. Nobody else
+         * writes the word before. */
         wf_store_u64(&full->word, wf_load_u64(&full->word, WF_RELAXED) | BLOCK_GRANTED, WF_RELEASE);
     /* release: pairs with blocks_steal */
     wf_store_ptr(&full->next, b, WF_RELEASE);
@@ -583,9 +584,14 @@ static double alone_run(const struct queue_kind *kind, unsigned length, uint64_t
     return (double)elapsed / (double)takes;
 }
 
-struct thief {
-    const struct queue_kind *kind;
+/* A queue with its owner, who keeps it at a length, and a thief. */
+struct theft {
+    const struct queue_kind *kind; /* set once */
     void *queue;
+    /* owner only */
+    struct item *items;
+    size_t count, at; /* of items; where to look for one that is not queued */
+    uint64_t pushed, taken;
     pthread_t thread;
     /* the thief writes */
     struct wf_atomic_u64 stolen WF_ALIGNED(WF_CACHE_LINE);
@@ -621,93 +627,112 @@ static void bench_pin(unsigned n)
 
 static void *thief_main(void *arg)
 {
-    struct thief *thief = arg;
+    struct theft *x = arg;
     struct item *got[STEAL_MAX];
 
     bench_pin(1);
-    wf_store_u32(&thief->started, 1, WF_RELAXED);
-    while (!wf_load_u32(&thief->stop, WF_RELAXED)) {
-        unsigned n = thief->kind->steal(thief->queue, got, STEAL_MAX);
+    wf_store_u32(&x->started, 1, WF_RELAXED);
+    while (!wf_load_u32(&x->stop, WF_RELAXED)) {
+        unsigned n = x->kind->steal(x->queue, got, STEAL_MAX);
 
-        wf_count_u64(&thief->stolen, n);
+        wf_count_u64(&x->stolen, n);
         if (n == 0)
             wf_spin_pause();
         for (unsigned i = 0; i < n; i++) {
             bench_expect_queued(got[i]);
             thief_work();
-            /* release: pairs with thief_top_up, which pushes it again */
+            /* release: pairs with theft_top_up, which pushes it again */
             wf_store_u32(&got[i]->queued, 0, WF_RELEASE);
         }
     }
     return NULL;
 }
 
-/* Bring the queue to its length with items that are not queued: those that the thief is done with. */
-static void thief_top_up(struct thief *thief, struct item *items, size_t count, size_t *at,
-                         uint64_t missing)
+static void theft_begin(struct theft *x, const struct queue_kind *kind, unsigned length)
+{
+    /* Enough for the queue, for the thief's hands, and for a look in between. */
+    size_t count = (size_t)2 * length + (size_t)8 * STEAL_MAX;
+
+    *x = (struct theft){
+        .kind = kind, .queue = kind->new (), .items = bench_items(count), .count = count};
+    if (pthread_create(&x->thread, NULL, thief_main, x) != 0)
+        bench_fail("cannot start a thread");
+    while (!wf_load_u32(&x->started, WF_RELAXED))
+        (void)sched_yield();
+}
+
+/* Items that are not queued: none were, or the thief is done with them. */
+static void theft_top_up(struct theft *x, uint64_t missing)
 {
     while (missing) {
-        struct item *t = &items[*at];
+        struct item *t = &x->items[x->at];
 
-        *at = (*at + 1) % count;
+        x->at = (x->at + 1) % x->count;
         /* acquire: pairs with thief_main */
         if (wf_load_u32(&t->queued, WF_ACQUIRE))
             continue;
-        bench_push(thief->kind, thief->queue, t);
+        bench_push(x->kind, x->queue, t);
+        x->pushed++;
         missing--;
     }
+}
+
+/* The owner, until so many were pushed in all: a task that it takes is ready again at once. */
+static void theft_feed(struct theft *x, unsigned length, uint64_t pushes)
+{
+    while (x->pushed < pushes) {
+        /* relaxed: those that will not come back by themselves */
+        uint64_t here = x->pushed - x->taken - wf_load_u64(&x->stolen, WF_RELAXED);
+
+        if (here < length)
+            theft_top_up(x, length - here);
+        for (unsigned i = 0; i < TOP_UP_EVERY; i++) {
+            struct item *t = x->kind->take(x->queue);
+
+            if (!t)
+                break;
+            bench_expect_queued(t);
+            bench_push(x->kind, x->queue, t);
+            x->taken++;
+            x->pushed++;
+        }
+    }
+}
+
+/* Count all tasks; returns how many the thief got. */
+static uint64_t theft_end(struct theft *x)
+{
+    uint64_t stolen;
+
+    wf_store_u32(&x->stop, 1, WF_RELAXED);
+    (void)pthread_join(x->thread, NULL);
+    stolen = wf_load_u64(&x->stolen, WF_RELAXED);
+    bench_expect(x->pushed, x->taken + stolen + bench_drain(x->kind, x->queue));
+    for (size_t i = 0; i < x->count; i++)
+        if (wf_load_u32(&x->items[i].queued, WF_RELAXED))
+            bench_fail("a task was lost");
+    x->kind->free(x->queue);
+    free(x->items);
+    return stolen;
 }
 
 /* ns for each push; *stolen: which part of them the thief got. */
 static double thief_run(const struct queue_kind *kind, unsigned length, uint64_t pushes,
                         double *stolen)
 {
-    size_t count = 2 * (size_t)length + 8 * STEAL_MAX, at = 0;
-    struct item *items = bench_items(count);
-    struct thief thief = {.kind = kind, .queue = kind->new ()};
-    uint64_t pushed = 0, taken = 0, start = 0, pushed_before = 0, elapsed, got;
+    struct theft *x = bench_alloc(sizeof(*x));
+    uint64_t start, before;
+    double per_push;
 
-    if (pthread_create(&thief.thread, NULL, thief_main, &thief) != 0)
-        bench_fail("cannot start a thread");
-    while (!wf_load_u32(&thief.started, WF_RELAXED))
-        (void)sched_yield();
-    while (pushed < pushes + pushes / 8) {
-        /* relaxed: the count of those that will not come back */
-        uint64_t gone = taken + wf_load_u64(&thief.stolen, WF_RELAXED);
-
-        if (!start && pushed >= pushes / 8) {
-            start = wf_clock_now();
-            pushed_before = pushed;
-        }
-        if (pushed - gone < length) {
-            uint64_t missing = length - (pushed - gone);
-
-            thief_top_up(&thief, items, count, &at, missing);
-            pushed += missing;
-        }
-        for (unsigned i = 0; i < TOP_UP_EVERY; i++) {
-            struct item *t = kind->take(thief.queue);
-
-            if (!t)
-                break;
-            bench_expect_queued(t);
-            bench_push(kind, thief.queue, t);
-            taken++;
-            pushed++;
-        }
-    }
-    elapsed = wf_clock_now() - start;
-    wf_store_u32(&thief.stop, 1, WF_RELAXED);
-    pthread_join(thief.thread, NULL);
-    got = wf_load_u64(&thief.stolen, WF_RELAXED);
-    bench_expect(pushed, taken + got + bench_drain(kind, thief.queue));
-    for (size_t i = 0; i < count; i++)
-        if (wf_load_u32(&items[i].queued, WF_RELAXED))
-            bench_fail("a task was lost");
-    kind->free(thief.queue);
-    free(items);
-    *stolen = 100.0 * (double)got / (double)pushed;
-    return (double)elapsed / (double)(pushed - pushed_before);
+    theft_begin(x, kind, length);
+    theft_feed(x, length, pushes / 8);
+    before = x->pushed;
+    start = wf_clock_now();
+    theft_feed(x, length, before + pushes);
+    per_push = (double)(wf_clock_now() - start) / (double)(x->pushed - before);
+    *stolen = 100.0 * (double)theft_end(x) / (double)x->pushed;
+    free(x);
+    return per_push;
 }
 
 static int compare_u64(const void *a, const void *b)
@@ -737,10 +762,10 @@ static void gap_run(const struct queue_kind *kind, uint64_t takes)
     }
     bench_expect(GAP_TASKS, bench_drain(kind, queue));
     qsort(gaps, n, sizeof(gaps[0]), compare_u64);
-    printf("gap_%s_min %llu takes\n", kind->name, (unsigned long long)gaps[0]);
-    printf("gap_%s_p50 %llu takes\n", kind->name, (unsigned long long)gaps[n / 2]);
-    printf("gap_%s_p99 %llu takes\n", kind->name, (unsigned long long)gaps[n / 100 * 99]);
-    printf("gap_%s_max %llu takes\n", kind->name, (unsigned long long)gaps[n - 1]);
+    (void)printf("gap_%s_min %llu takes\n", kind->name, (unsigned long long)gaps[0]);
+    (void)printf("gap_%s_p50 %llu takes\n", kind->name, (unsigned long long)gaps[n / 2]);
+    (void)printf("gap_%s_p99 %llu takes\n", kind->name, (unsigned long long)gaps[n / 100 * 99]);
+    (void)printf("gap_%s_max %llu takes\n", kind->name, (unsigned long long)gaps[n - 1]);
     kind->free(queue);
     free(gaps);
     free(items);
@@ -757,7 +782,7 @@ static void bench_report(const char *workload, const struct queue_kind *kind, un
                          double *rounds, const char *unit)
 {
     qsort(rounds, ROUNDS, sizeof(rounds[0]), compare_double);
-    printf("%s_%s_%u %.1f %s\n", workload, kind->name, length, rounds[ROUNDS / 2], unit);
+    (void)printf("%s_%s_%u %.1f %s\n", workload, kind->name, length, rounds[ROUNDS / 2], unit);
 }
 
 static void bench_length(unsigned length, uint64_t takes)
@@ -785,7 +810,8 @@ int main(int argc, char **argv)
     unsigned long long takes = argc > 1 ? strtoull(argv[1], NULL, 10) : 2000000;
 
     if (argc > 2 || takes < 100000) {
-        fputs("usage: weft-queues [TAKES]   for each figure; 2000000, at least 100000\n", stderr);
+        (void)fputs("usage: weft-queues [TAKES]   for each figure; 2000000, at least 100000\n",
+                    stderr);
         return 2;
     }
     if (sched_getaffinity(0, sizeof(bench_processors), &bench_processors) < 0)

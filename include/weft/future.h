@@ -47,6 +47,12 @@ typedef struct weft_context {
 /* A new waker for whoever polls: the caller owns it and wakes or drops it. */
 WEFT_API weft_waker weft_context_waker(const weft_context *cx);
 
+/* A waker for an object of your own: retains it. And a context that polls by it, which borrows the waker: to
+ * drive a future by hand. */
+WEFT_API weft_waker weft_waker_of(weft_wakeable *w);
+WEFT_API weft_context weft_context_of(const weft_waker *waker);
+
+/* NULL, and a waker that was consumed, wake nobody. */
 WEFT_API weft_waker weft_waker_clone(const weft_waker *waker);
 WEFT_API void weft_waker_wake(weft_waker *waker);              /* wakes and consumes */
 WEFT_API void weft_waker_wake_by_ref(const weft_waker *waker); /* wakes, keeps */
@@ -84,7 +90,7 @@ struct weft_future {
 /* A future of a user's own type; words start as zero. */
 WEFT_API weft_future weft_future_of(const weft_future_type *type);
 
-/* A future that is ready at once with this result. */
+/* A future that is ready at once with this result. Spends no budget. */
 WEFT_API weft_future weft_ready_future(ssize_t result);
 
 /* A future that never becomes ready. */
@@ -133,7 +139,8 @@ WEFT_API ssize_t weft_timeout(weft_duration limit, weft_future *f);
 /* How weft_select_n chooses and what it does with the others. */
 #define WEFT_SELECT_RANDOM 0u /* look at the branches from a random start */
 #define WEFT_SELECT_BIASED 1u /* look at them in order */
-#define WEFT_SELECT_KEEP   2u /* leave the losers pending; the caller drops or selects them again */
+#define WEFT_SELECT_KEEP   2u /* leave the losers pending; the caller drops or selects them again,
+                                 in the same task */
 
 /*
  * weft_select_n - wait for the first of n futures.

@@ -129,7 +129,8 @@ WEFT_API int weft_yield(void);
 WEFT_API weft_future weft_yield_future(void);
 
 /* End this task alone, with a message on stderr: futures left pending are dropped,
- * deferred calls run, its result is -EOWNERDEAD. Outside a fiber: aborts the program. */
+ * deferred calls run, its result is -EOWNERDEAD. Outside a fiber and in a deferred call: aborts the
+ * program. Not from the poll function of a future that is awaited together with others. */
 WEFT_API WEFT_NORETURN void weft_panic(const char *format, ...) WEFT_PRINTF(1, 2);
 
 /* Run fn(arg) when the calling fiber ends, in reverse order, on its stack and with cancel

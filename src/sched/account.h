@@ -2,12 +2,14 @@
 /*
  * account.h - what each poll cost, for the task's and the worker's counters.
  *
- * IDEA     Reading the clock costs 10 ns, half of a short poll. So the clock is read once per group of polls, and
- *          groups are as small as keeps it below two parts in a hundred: polls of half a
- *          microsecond or more on average are timed one by one, exactly; shorter ones in
- *          groups of up to 32, whose time goes to the task that ends the group, with the mean as
- *          its longest. A group ends early when the worker reads the clock anyway. A single long poll
- *          among short ones is thus seen in full by the totals, and by the maximum if it repeats.
+ * IDEA     Reading the clock costs 10 ns, half of a short poll. So a worker that has run short polls
+ *          without a pause, WF_SHORT_RUN of them since it last slept or met a long one, reads it
+ *          once per group of polls, as large as keeps the cost below two parts in a hundred; the group's
+ *          time goes to the task that ends it, with the mean as its longest. All other polls, of
+ *          half a microsecond and more or on a worker that has time to sleep, are timed
+ *          one by one, exactly. What is inexact is thus a long poll that comes up among a saturation
+ *          of short ones, and only who is charged for it: the sum is right, and from then on
+ *          polls are timed exactly again.
  * WHO      The worker that polls.
  */
 #ifndef WF_SCHED_ACCOUNT_H
@@ -16,8 +18,9 @@
 #include "base/clock.h"
 #include "sched/worker.h"
 
-#define WF_GROUP_MAX   32
-#define WF_EXACT_TICKS 1024 /* about half a microsecond */
+#define WF_GROUP_MAX 32
+#define WF_SHORT_RUN 256
+#define WF_EXACT_NS  500 /* polls of this length bear the clock's cost */
 
 WF_INLINE void wf_account_max(struct wf_atomic_u32 *max, uint64_t ticks)
 {
@@ -54,15 +57,25 @@ WF_INLINE void wf_account_group(struct wf_worker *w, struct weft_task *t)
         wf_account_max(&t->poll_max, mean);
     }
     w->poll_mean = w->poll_mean - w->poll_mean / 8 + mean / 8;
-    w->group_size = w->poll_mean >= WF_EXACT_TICKS || mean >= WF_EXACT_TICKS
-                        ? 1
-                        : (uint32_t)(WF_EXACT_TICKS / (w->poll_mean + 1));
+    w->short_polls = mean < w->rt->tick_exact ? w->short_polls + polls : 0;
+    w->group_size = 1;
+    if (w->short_polls >= WF_SHORT_RUN && w->poll_mean < w->rt->tick_exact)
+        w->group_size = (uint32_t)(w->rt->tick_exact / (w->poll_mean + 1));
     if (w->group_size > WF_GROUP_MAX)
         w->group_size = WF_GROUP_MAX;
-    if (w->group_size == 0)
+    if (wf_unlikely(w->group_size == 0))
         w->group_size = 1;
     w->group_left = w->group_size;
     w->thread.exact_clock = w->group_size == 1;
+}
+
+/* The worker begins, or has slept: time starts anew, exactly. */
+WF_INLINE void wf_account_restart(struct wf_worker *w)
+{
+    w->thread.poll_from = wf_ticks();
+    w->thread.exact_clock = true;
+    w->group_size = w->group_left = 1;
+    w->short_polls = 0;
 }
 
 /* A poll has ended. Call before anyone else can run the task. */

@@ -28,7 +28,7 @@
  * REJECTED A bounded ring of 256 that spills half into the injection queue: tasks past the limit
  *          wait for the next look there, which is Tokio's cliff in p99. Blocks (BWoS): see
  *          docs/design/001-run-queue.md for the figures. A spinlock: a preempted holder stalls the owner.
- * TESTS    tests/unit/test_deque.c, tests/stress/test_deque_stress.c
+ * TESTS    tests/unit/test_deque.c
  */
 #include "sched/deque.h"
 

@@ -31,6 +31,15 @@ bool wf_idle_sleep_end(struct wf_idle *i);
 /* There is new work that others could do. True: the caller must signal one sleeper. */
 __attribute__((warn_unused_result)) bool wf_idle_notify(struct wf_idle *i);
 
+/* A glance: would wf_idle_notify wake somebody? */
+WF_INLINE bool wf_idle_would_wake(const struct wf_idle *i)
+{
+    /* relaxed: a glance, repeated at each poll */
+    uint64_t word = wf_load_u64(&i->word, WF_RELAXED);
+
+    return wf_unlikely((word & 0xffff) == 0 && (word >> 16 & 0xffff) != (word >> 32 & 0xffff));
+}
+
 /* Is anyone asleep? After a fence of the caller's. */
 bool wf_idle_any_asleep(const struct wf_idle *i);
 

@@ -15,6 +15,7 @@
  */
 #include "base/clock.h"
 #include "base/sys.h"
+#include "sched/account.h"
 #include "sched/worker.h"
 
 #define STEAL_READY_MAX   128
@@ -272,7 +273,7 @@ void wf_worker_park(struct wf_worker *w, uint64_t until_ns)
     }
 awake:
     /* The clock has moved on: what is woken from here on is ready from now. */
-    w->thread.poll_from = wf_ticks();
+    wf_account_restart(w);
     w->looked_at = w->thread.poll_from;
     w->until_look = (int32_t)rt->set.config.event_interval;
     park_hook(rt->set.config.on_thread_unpark, w);

@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "fiber/overflow.h"
+#include "sched/account.h"
 #include "sched/worker.h"
 #include "task/fiber_task.h"
 
@@ -35,6 +36,8 @@
 #define CLOSING_LOOK_NS 5000000u
 
 static struct wf_atomic_u32 fork_generation;
+static struct wf_atomic_ptr
+    abandoned; /* runtimes with a task that did not end, by next_abandoned */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 static void runtime_forked(void)
@@ -116,6 +119,9 @@ static void *runtime_thread(void *arg)
     wf_worker_leave(w);
     /* The next sleeper: each passes the word on. */
     wf_hub_signal(&rt->hub);
+    /* release: pairs with runtime_wait_left */
+    wf_store_u32(&w->left, 1, WF_RELEASE);
+    wf_sys_futex_wake(&w->left, INT32_MAX);
     wf_runtime_put(rt);
     return NULL;
 }
@@ -227,6 +233,7 @@ static void runtime_init(weft_runtime *rt)
     rt->single = rt->workers == 1;
     rt->tick_half_ms = wf_ns_to_ticks(500000);
     rt->tick_20us = wf_ns_to_ticks(20000);
+    rt->tick_exact = wf_ns_to_ticks(WF_EXACT_NS);
     wf_idle_init(&rt->idle, rt->workers);
     wf_inject_init(&rt->inject);
     wf_lock_init(&rt->lock, WF_RANK_RUNTIME);
@@ -566,6 +573,20 @@ void wf_runtime_task_ended(struct weft_runtime *rt)
     wf_runtime_put(rt);
 }
 
+/* False: its thread is still inside when the time is up. */
+static bool runtime_wait_left(struct wf_worker *w, uint64_t until_ns)
+{
+    /* acquire: pairs with runtime_thread */
+    while (!wf_load_u32(&w->left, WF_ACQUIRE)) {
+        uint64_t now = wf_clock_now();
+
+        if (now >= until_ns)
+            return false;
+        wf_sys_futex_wait(&w->left, 0, until_ns - now);
+    }
+    return true;
+}
+
 /* Wait for the threads to leave, then join them; detach them when they do not. True: none is left. */
 static bool runtime_join_threads(weft_runtime *rt, uint64_t until_ns)
 {
@@ -573,16 +594,13 @@ static bool runtime_join_threads(weft_runtime *rt, uint64_t until_ns)
 
     wf_lock(&rt->lock);
     if (!rt->joined && rt->set.config.flavor != WEFT_CURRENT_THREAD) {
-        struct timespec at = {.tv_sec = (time_t)(until_ns / 1000000000u),
-                              .tv_nsec = (long)(until_ns % 1000000000u)};
-
         for (unsigned i = 0; i < rt->workers; i++) {
-            pthread_t handle = rt->worker[i].handle;
+            struct wf_worker *w = &rt->worker[i];
 
-            if (until_ns == WEFT_FOREVER) {
-                (void)pthread_join(handle, NULL);
-            } else if (pthread_clockjoin_np(handle, NULL, CLOCK_MONOTONIC, &at) != 0) {
-                (void)pthread_detach(handle);
+            if (until_ns == WEFT_FOREVER || runtime_wait_left(w, until_ns)) {
+                (void)pthread_join(w->handle, NULL);
+            } else {
+                (void)pthread_detach(w->handle);
                 all = false;
             }
         }
@@ -703,8 +721,14 @@ void wf_runtime_put(struct weft_runtime *rt)
     /* acq_rel: the last one sees what all others did */
     if (wf_sub_u32(&rt->users, 1, WF_ACQ_REL) != 1)
         return;
-    if (runtime_abandon_all(rt))
+    if (runtime_abandon_all(rt)) {
         runtime_free_memory(rt);
+        return;
+    }
+    /* Kept for good, where leak checkers find it. release: the link, for them. */
+    rt->next_abandoned = wf_load_ptr(&abandoned, WF_RELAXED);
+    while (!wf_cas_weak_ptr(&abandoned, &rt->next_abandoned, rt, WF_RELEASE, WF_RELAXED))
+        continue;
 }
 
 void weft_runtime_free(weft_runtime *rt)

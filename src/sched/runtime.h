@@ -41,7 +41,7 @@ struct weft_runtime {
     struct wf_settings set;
     unsigned workers;
     bool single; /* one seat: nobody steals, its worker sleeps on its own poller */
-    uint64_t tick_half_ms, tick_20us; /* lengths in ticks */
+    uint64_t tick_half_ms, tick_20us, tick_exact; /* lengths in ticks */
     struct wf_seat *seats;
     struct wf_worker *worker;
     struct wf_hub hub;
@@ -64,6 +64,7 @@ struct weft_runtime {
     struct wf_lock lock; /* WF_RANK_RUNTIME: starts and joins of threads */
     bool joined;         /* under lock: no thread of ours is left to join */
     struct wf_atomic_u32 driver; /* current-thread: 1 while a thread drives, futex */
+    void *next_abandoned;        /* set once, at the end */
 };
 
 WF_INLINE struct weft_runtime *wf_runtime_of(struct wf_scheduler *s)

@@ -16,6 +16,9 @@
  *          on the injection queue instead, and waits for its seat when its poll ends.
  *     W3   A task that was yielded keeps RUNNING in its state word: who polls it next skips the start
  *          transition. Nobody else can start it, for only the queue holds it.
+ *     W4   No poll begins while tasks are left waiting here and a worker sleeps that nobody has called:
+ *          how long the poll takes is not known, and a lone task that was yielded, woken by the
+ *          driver or spawned may be behind it. A lone wake or spawn by itself wakes nobody.
  * ORDER    The queues, the injection queue and the state word carry tasks between threads; see there.
  * TESTS    tests/api/, tests/stress/
  */
@@ -273,11 +276,30 @@ static void worker_pace(struct wf_worker *w)
         w->until_look = 0;
 }
 
+/*
+ * A task was queued here after a poll, and nobody was told: if it must wait behind another one, which may
+ * compute for long, a sleeper may have it. Only a glance, without the fence of wf_idle_notify: a worker
+ * that falls asleep at this very moment is told by a later poll or look.
+ */
+static void worker_share(struct wf_worker *w)
+{
+    if (w->rt->single || wf_likely(!wf_idle_any_asleep(&w->rt->idle)))
+        return;
+    if ((w->seat->lifo != NULL) + wf_deque_len(&w->seat->ready) + wf_deque_len(&w->seat->backlog) >
+        1)
+        wf_worker_notify(w);
+}
+
 static void worker_finish(struct wf_worker *w, struct weft_task *t)
 {
     struct weft_runtime *rt = w->rt;
+    /* relaxed: only the owner writes it */
+    uint64_t tail = wf_load_u64(&w->seat->ready.tail, WF_RELAXED);
 
     wf_task_end(t);
+    /* Its joiner, for one. */
+    if (wf_load_u64(&w->seat->ready.tail, WF_RELAXED) != tail)
+        worker_share(w);
     /* release: pairs with wf_runtime_alive; all that the task was is over */
     wf_store_u64(&w->thread.counters->finished,
                  wf_load_u64(&w->thread.counters->finished, WF_RELAXED) + 1, WF_RELEASE);
@@ -335,6 +357,10 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
     bool cancelled;
 
     worker_prefetch(w);
+    /* W4. Every task that is left was pushed before this one was taken, by a read-modify-write: who went to
+     * sleep before that is seen here, who does after that sees the task. */
+    if (!w->rt->single && wf_idle_would_wake(&w->rt->idle) && !worker_alone(w))
+        wf_worker_notify(w);
     wf_account_begin(w, t);
     if (t->flags & WF_TASK_F_YIELDED) {
         t->flags &= ~WF_TASK_F_YIELDED;
@@ -361,6 +387,7 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
         if (wf_task_state_park(t)) {
             wf_store_u64(&t->ready_at, th->poll_from, WF_RELAXED);
             wf_worker_push_ready(w, t);
+            worker_share(w);
         }
         if (!w->rt->single)
             worker_check_alarm(w);
@@ -368,6 +395,7 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
         t->flags |= WF_TASK_F_YIELDED;
         wf_store_u64(&t->ready_at, th->poll_from, WF_RELAXED);
         wf_worker_push_ready(w, t);
+        worker_share(w);
     } else {
         worker_finish(w, t);
     }
@@ -420,13 +448,11 @@ int wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_seat
         .stacks = &seat->stacks,
         .counters = &seat->counters.task,
         .rand = &seat->rand,
-        .poll_from = wf_ticks(),
-        .exact_clock = true,
         .next_id = w->thread.next_id,
         .end_id = w->thread.end_id,
     };
     wf_coro_init_thread(&w->thread.native);
-    w->group_size = w->group_left = 1;
+    wf_account_restart(w);
     w->until_look = 0;
     w->alarmed = WEFT_FOREVER;
     w->searching = false;

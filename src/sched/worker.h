@@ -13,6 +13,7 @@ struct wf_worker {
     struct weft_runtime *rt;
     struct wf_seat *seat;
     pthread_t handle;
+    struct wf_atomic_u32 left; /* futex: 1 when its thread is about to return */
 
     /* this worker only */
     int32_t until_look;   /* polls until the next look at driver, timers and injection queue */
@@ -21,6 +22,7 @@ struct wf_worker {
     uint32_t inject_wait; /* polls until the injection queue is due */
     uint32_t group_left;  /* polls until the clock is read; see account.h */
     uint32_t group_size;
+    uint32_t short_polls;    /* in a row, since the last sleep or long poll */
     uint64_t poll_mean;  /* ticks, a moving average */
     uint64_t looked_at;  /* ticks */
     uint64_t round_end;  /* tail of the ready queue when this round of it began */

@@ -10,7 +10,10 @@
 #include "task/deadline.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "task/waker.h"
+
+#include <errno.h>
 
 void wf_deadline_push(struct wf_deadline *d, struct wf_fiber *f, uint64_t limit, bool lazy)
 {
@@ -88,13 +91,17 @@ weft_deadline *weft_deadline_enter(weft_deadline *scope, weft_duration limit)
 
 weft_deadline *weft_deadline_enter_at(weft_deadline *scope, weft_instant at)
 {
-    wf_deadline_push(deadline_of(scope), wf_fiber_self(), at, false);
+    if (scope)
+        wf_deadline_push(deadline_of(scope), wf_fiber_self(), at, false);
+    else
+        (void)wf_misuse(-EINVAL, "weft_deadline_enter: scope is NULL");
     return scope;
 }
 
 void weft_deadline_leave(weft_deadline *scope)
 {
-    wf_deadline_pop(deadline_of(scope));
+    if (scope)
+        wf_deadline_pop(deadline_of(scope));
 }
 
 bool weft_deadline_passed(void)

@@ -66,8 +66,13 @@ weft_future weft_future_of(const weft_future_type *type)
 
 weft_poll weft_future_poll(weft_future *f, weft_context *cx)
 {
-    uint32_t state = f->state_ & FUTURE_BITS;
+    uint32_t state;
 
+    if (wf_unlikely(!f || !f->type || !cx)) {
+        (void)wf_misuse(-EINVAL, "weft_future_poll: NULL, or a future without a type");
+        return WEFT_READY;
+    }
+    state = f->state_ & FUTURE_BITS;
     if (state == FUTURE_DONE)
         return WEFT_READY;
     if (state == FUTURE_PENDING)
@@ -99,7 +104,7 @@ void weft_future_drop(weft_future *f)
 
 bool weft_future_is_ready(const weft_future *f)
 {
-    return (f->state_ & FUTURE_BITS) == FUTURE_DONE;
+    return f && (f->state_ & FUTURE_BITS) == FUTURE_DONE;
 }
 
 static weft_poll future_poll_ready(weft_future *f, weft_context *cx)

@@ -2,39 +2,53 @@
 /* waker.c - the public face of wakers. */
 #include "task/waker.h"
 
+weft_waker weft_waker_of(weft_wakeable *w)
+{
+    return (weft_waker){wf_wakeable_retain(w)};
+}
+
+weft_context weft_context_of(const weft_waker *waker)
+{
+    return (weft_context){{waker ? waker->target_ : NULL}};
+}
+
 weft_waker weft_context_waker(const weft_context *cx)
 {
-    return weft_waker_clone(&cx->waker_);
+    return weft_waker_clone(cx ? &cx->waker_ : NULL);
 }
 
 weft_waker weft_waker_clone(const weft_waker *waker)
 {
-    return (weft_waker){wf_wakeable_retain(waker->target_)};
+    return weft_waker_of(waker ? waker->target_ : NULL);
+}
+
+/* Take what is in it. */
+static weft_wakeable *waker_consume(weft_waker *waker)
+{
+    weft_wakeable *target = waker ? waker->target_ : NULL;
+
+    if (waker)
+        waker->target_ = NULL;
+    return target;
 }
 
 void weft_waker_wake(weft_waker *waker)
 {
-    weft_wakeable *target = waker->target_;
-
-    waker->target_ = NULL;
-    wf_wakeable_wake(target);
+    wf_wakeable_wake(waker_consume(waker));
 }
 
 void weft_waker_wake_by_ref(const weft_waker *waker)
 {
-    if (waker->target_)
+    if (waker && waker->target_)
         waker->target_->type->wake(waker->target_);
 }
 
 void weft_waker_drop(weft_waker *waker)
 {
-    weft_wakeable *target = waker->target_;
-
-    waker->target_ = NULL;
-    wf_wakeable_release(target);
+    wf_wakeable_release(waker_consume(waker));
 }
 
 bool weft_waker_same(const weft_waker *a, const weft_waker *b)
 {
-    return a->target_ == b->target_;
+    return (a ? a->target_ : NULL) == (b ? b->target_ : NULL);
 }

@@ -547,6 +547,91 @@ TEST(events_of_a_stuck_worker_are_served_by_another)
 
 END_TEST
 
+/* --- what is queued behind a long poll ---------------------------------------------------------- */
+
+enum behind { BEHIND_JOIN, BEHIND_YIELD, BEHIND_SELF_WAKE, BEHINDS };
+
+struct queue_up {
+    enum behind how;
+    struct parcel *start;       /* begins the long poll */
+    struct wf_atomic_u32 ready; /* to be begun */
+    struct wf_atomic_u32 ran;   /* who was behind */
+    uint64_t served;            /* rounds in which the long poll saw that */
+};
+
+static int queue_hog(void *arg)
+{
+    struct queue_up *q = arg;
+    weft_future f = parcel_future(q->start);
+    weft_instant end;
+
+    wf_store_u32(&q->ready, 1, WF_RELEASE);
+    CHECK_EQ(0, weft_await(&f));
+    end = weft_now() + WEFT_MS(300 * test_slow());
+    while (!wf_load_u32(&q->ran, WF_ACQUIRE) && weft_now() < end)
+        wf_spin_pause();
+    q->served += wf_load_u32(&q->ran, WF_RELAXED);
+    return 0;
+}
+
+/* Wakes the hog, which is then the next on this worker, and gets behind it. */
+static int queue_waker(void *arg)
+{
+    struct queue_up *q = arg;
+    weft_future f = weft_yield_future();
+
+    parcel_deliver(q->start);
+    if (q->how == BEHIND_YIELD)
+        CHECK_EQ(0, weft_yield());
+    else if (q->how == BEHIND_SELF_WAKE)
+        CHECK_EQ(0, weft_await(&f));
+    if (q->how != BEHIND_JOIN)
+        wf_store_u32(&q->ran, 1, WF_RELEASE);
+    return 0;
+}
+
+static int queue_root(void *arg)
+{
+    struct queue_up *q = arg;
+
+    for (int i = 0; i < 10; i++) {
+        weft_task *hog, *waker;
+
+        q->start = parcel_new(2);
+        wf_store_u32(&q->ready, 0, WF_RELAXED);
+        wf_store_u32(&q->ran, 0, WF_RELAXED);
+        hog = weft_spawn(queue_hog, q);
+        while (!wf_load_u32(&q->ready, WF_ACQUIRE))
+            CHECK_EQ(0, weft_yield());
+        /* So that the hog waits, and the other worker sleeps. */
+        CHECK_EQ(0, weft_sleep(WEFT_MS(3)));
+        waker = weft_spawn(queue_waker, q);
+        CHECK_EQ(0, weft_join(waker, NULL));
+        wf_store_u32(&q->ran, 1, WF_RELEASE);
+        CHECK_EQ(0, weft_join(hog, NULL));
+        parcel_put(q->start);
+    }
+    return 0;
+}
+
+/* Which worker sleeps at that moment is chance: most of the times one does. */
+TEST(nobody_waits_behind_a_long_poll_while_a_worker_sleeps)
+{
+    const struct test_flavour two = {"2 workers", WEFT_MULTI_THREAD, 2};
+
+    for (enum behind how = 0; how < BEHINDS; how++) {
+        struct queue_up q = {.how = how};
+
+        test_run_on(&two, queue_root, &q);
+        if (q.served < 5)
+            test_failed(__FILE__, __LINE__, "way %d: served in %llu rounds of 10", (int)how,
+                        (unsigned long long)q.served);
+    }
+}
+
+END_TEST
+
 TEST_MAIN("wake", tokens_go_round_without_end, work_from_outside_is_always_served,
           a_timer_of_a_stuck_worker_is_fired_by_another,
-          events_of_a_stuck_worker_are_served_by_another)
+          events_of_a_stuck_worker_are_served_by_another,
+          nobody_waits_behind_a_long_poll_while_a_worker_sleeps)
