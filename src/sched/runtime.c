@@ -521,9 +521,12 @@ static bool runtime_wait_tasks(weft_runtime *rt, uint64_t until_ns)
         if (wf_runtime_alive(rt) == 0)
             return true;
         now = wf_clock_now();
-        /* Stopped by another shutdown, at its limit: nobody runs them any more. */
-        if (now >= until_ns || wf_runtime_stopped(rt))
+        if (now >= until_ns)
             return false;
+        /* Stopped by another shutdown: because the last has ended just now, or at its limit, and then
+         * nobody runs them any more. */
+        if (wf_runtime_stopped(rt))
+            return wf_runtime_alive(rt) == 0;
         if (rt->set.config.flavor == WEFT_CURRENT_THREAD && runtime_drive_begin(rt)) {
             uint64_t look = now + CLOSING_LOOK_NS;
 
