@@ -20,7 +20,9 @@
  *   alone_QUEUE_N    ns to take the oldest of N tasks and push it again, without a thief
  *   thief_QUEUE_N    ns for each task pushed, while a thief on another processor steals whenever
  *                    it has nothing, and works 100 ns on each task
- *   stolen_QUEUE_N   % of those tasks that the thief got
+ *   fed_QUEUE_N      % of that time for which the thief had work
+ *   reach_QUEUE_N    how many of N tasks thieves can get in all when the owner, stuck in a poll,
+ *                    does nothing
  *   gap_QUEUE_*      with 1,000 tasks, each pushed again when it is taken: how many takes of
  *                    others pass between two takes of the same task
  *
@@ -699,8 +701,8 @@ static void theft_feed(struct theft *x, unsigned length, uint64_t pushes)
     }
 }
 
-/* Count all tasks; returns how many the thief got. */
-static uint64_t theft_end(struct theft *x)
+/* Count all tasks. */
+static void theft_end(struct theft *x)
 {
     uint64_t stolen;
 
@@ -713,26 +715,46 @@ static uint64_t theft_end(struct theft *x)
             bench_fail("a task was lost");
     x->kind->free(x->queue);
     free(x->items);
-    return stolen;
 }
 
-/* ns for each push; *stolen: which part of them the thief got. */
+/* ns for each push; *fed: for which part of the time the thief had work, in %. */
 static double thief_run(const struct queue_kind *kind, unsigned length, uint64_t pushes,
-                        double *stolen)
+                        double *fed)
 {
     struct theft *x = bench_alloc(sizeof(*x));
-    uint64_t start, before;
+    uint64_t before, stolen, start, elapsed;
     double per_push;
 
     theft_begin(x, kind, length);
     theft_feed(x, length, pushes / 8);
     before = x->pushed;
+    stolen = wf_load_u64(&x->stolen, WF_RELAXED);
     start = wf_clock_now();
     theft_feed(x, length, before + pushes);
-    per_push = (double)(wf_clock_now() - start) / (double)(x->pushed - before);
-    *stolen = 100.0 * (double)theft_end(x) / (double)x->pushed;
+    elapsed = wf_clock_now() - start;
+    stolen = wf_load_u64(&x->stolen, WF_RELAXED) - stolen;
+    per_push = (double)elapsed / (double)(x->pushed - before);
+    *fed = 100.0 * THIEF_WORK_NS * (double)stolen / (double)elapsed;
+    theft_end(x);
     free(x);
     return per_push;
+}
+
+static void reach_run(const struct queue_kind *kind, unsigned length)
+{
+    struct item *items = bench_items(length), *got[STEAL_MAX];
+    void *queue = kind->new ();
+    uint64_t reached = 0;
+    unsigned n;
+
+    for (unsigned i = 0; i < length; i++)
+        bench_push(kind, queue, &items[i]);
+    while ((n = kind->steal(queue, got, STEAL_MAX)) != 0)
+        reached += n;
+    bench_expect(length, reached + bench_drain(kind, queue));
+    (void)printf("reach_%s_%u %llu tasks\n", kind->name, length, (unsigned long long)reached);
+    kind->free(queue);
+    free(items);
 }
 
 static int compare_u64(const void *a, const void *b)
@@ -787,20 +809,21 @@ static void bench_report(const char *workload, const struct queue_kind *kind, un
 
 static void bench_length(unsigned length, uint64_t takes)
 {
-    double alone[KINDS][ROUNDS], thief[KINDS][ROUNDS], stolen[KINDS][ROUNDS];
+    double alone[KINDS][ROUNDS], thief[KINDS][ROUNDS], fed[KINDS][ROUNDS];
 
     for (unsigned round = 0; round < ROUNDS; round++) {
         for (size_t k = 0; k < KINDS; k++) {
             alone[k][round] = alone_run(&bench_kinds[k], length, takes);
             if (bench_kinds[k].steal)
-                thief[k][round] = thief_run(&bench_kinds[k], length, takes, &stolen[k][round]);
+                thief[k][round] = thief_run(&bench_kinds[k], length, takes, &fed[k][round]);
         }
     }
     for (size_t k = 0; k < KINDS; k++) {
         bench_report("alone", &bench_kinds[k], length, alone[k], "ns");
         if (bench_kinds[k].steal) {
             bench_report("thief", &bench_kinds[k], length, thief[k], "ns");
-            bench_report("stolen", &bench_kinds[k], length, stolen[k], "%");
+            bench_report("fed", &bench_kinds[k], length, fed[k], "%");
+            reach_run(&bench_kinds[k], length);
         }
     }
 }

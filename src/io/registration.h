@@ -59,6 +59,7 @@ void wf_io_cancel(struct wf_io *io, enum wf_io_direction way, uintptr_t *target)
  * who share it. */
 void wf_io_refuse(struct wf_io *io);
 void wf_io_abort(struct wf_io *io);
+bool wf_io_is_refused(const struct wf_io *io, enum wf_io_direction way);
 
 /* Abort and give the handle up: the descriptor is closed with the last operation. */
 void wf_io_close(struct wf_io *io);

@@ -95,6 +95,9 @@ static enum transfer_step transfer_try(struct transfer *t, ssize_t *result, bool
             continue;
         if (n == -EAGAIN)
             return TRANSFER_WAIT;
+        /* An end that an abort made must not pass for one that the peer made. */
+        if (wf_unlikely(n <= 0) && wf_io_is_refused(t->io, transfer_way(t)))
+            n = -ESHUTDOWN;
         *ready = n <= 0 || !t->io->short_is_all || (size_t)n == transfer_asked(t);
         if (!(t->kind & TRANSFER_ALL)) {
             *result = n;

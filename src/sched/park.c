@@ -32,7 +32,6 @@ void wf_worker_alarm(struct wf_worker *w)
 {
     uint64_t next = wf_wheel_next(&w->seat->wheel);
 
-    w->alarmed = next;
     /* A1: pairs with park_set_alarm */
     wf_fence_seq_cst();
     if (wf_idle_any_asleep(&w->rt->idle))

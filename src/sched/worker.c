@@ -276,30 +276,11 @@ static void worker_pace(struct wf_worker *w)
         w->until_look = 0;
 }
 
-/*
- * A task was queued here after a poll, and nobody was told: if it must wait behind another one, which may
- * compute for long, a sleeper may have it. Only a glance, without the fence of wf_idle_notify: a worker
- * that falls asleep at this very moment is told by a later poll or look.
- */
-static void worker_share(struct wf_worker *w)
-{
-    if (w->rt->single || wf_likely(!wf_idle_any_asleep(&w->rt->idle)))
-        return;
-    if ((w->seat->lifo != NULL) + wf_deque_len(&w->seat->ready) + wf_deque_len(&w->seat->backlog) >
-        1)
-        wf_worker_notify(w);
-}
-
 static void worker_finish(struct wf_worker *w, struct weft_task *t)
 {
     struct weft_runtime *rt = w->rt;
-    /* relaxed: only the owner writes it */
-    uint64_t tail = wf_load_u64(&w->seat->ready.tail, WF_RELAXED);
 
     wf_task_end(t);
-    /* Its joiner, for one. */
-    if (wf_load_u64(&w->seat->ready.tail, WF_RELAXED) != tail)
-        worker_share(w);
     /* release: pairs with wf_runtime_alive; all that the task was is over */
     wf_store_u64(&w->thread.counters->finished,
                  wf_load_u64(&w->thread.counters->finished, WF_RELAXED) + 1, WF_RELEASE);
@@ -313,12 +294,16 @@ static void worker_hook(weft_task_hook *hook, const struct wf_worker *w, const s
         hook(w->rt->set.config.hook_user, t);
 }
 
-/* A1 of park.c: a timer that is earlier than the alarm, and that we have not looked at yet. */
+/* A1 of park.c: has the seat's earliest timer changed since the alarm was told? Later or earlier: an idle
+ * worker may have fired what the alarm was set to, and set it anew, before this one was armed. */
 static void worker_check_alarm(struct wf_worker *w)
 {
     uint64_t next = wf_wheel_next(&w->seat->wheel);
 
-    if (wf_unlikely(next < wf_hub_alarm(&w->rt->hub) && next != w->alarmed))
+    if (wf_likely(next == w->alarmed))
+        return;
+    w->alarmed = next;
+    if (next != WEFT_FOREVER)
         wf_worker_alarm(w);
 }
 
@@ -357,8 +342,10 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
     bool cancelled;
 
     worker_prefetch(w);
-    /* W4. Every task that is left was pushed before this one was taken, by a read-modify-write: who went to
-     * sleep before that is seen here, who does after that sees the task. */
+    /* W4, by a glance. Every task that is left was pushed before this one was taken, as a rule by
+     * a read-modify-write: then who went to sleep before that is seen here, who does after that
+     * sees the task. Out of the LIFO slot there is none: who falls asleep at that very moment is
+     * told by a later poll. */
     if (!w->rt->single && wf_idle_would_wake(&w->rt->idle) && !worker_alone(w))
         wf_worker_notify(w);
     wf_account_begin(w, t);
@@ -387,7 +374,6 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
         if (wf_task_state_park(t)) {
             wf_store_u64(&t->ready_at, th->poll_from, WF_RELAXED);
             wf_worker_push_ready(w, t);
-            worker_share(w);
         }
         if (!w->rt->single)
             worker_check_alarm(w);
@@ -395,7 +381,6 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
         t->flags |= WF_TASK_F_YIELDED;
         wf_store_u64(&t->ready_at, th->poll_from, WF_RELAXED);
         wf_worker_push_ready(w, t);
-        worker_share(w);
     } else {
         worker_finish(w, t);
     }

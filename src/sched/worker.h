@@ -26,7 +26,7 @@ struct wf_worker {
     uint64_t poll_mean;  /* ticks, a moving average */
     uint64_t looked_at;  /* ticks */
     uint64_t round_end;  /* tail of the ready queue when this round of it began */
-    uint64_t alarmed;    /* the earliest timer for which the alarm was looked at */
+    uint64_t alarmed;    /* the earliest timer of the seat when the alarm was last told */
     uint64_t last_sleep; /* ns: how long the last sleep was, for the adaptive spin */
     bool searching;
     const struct weft_task *root; /* current-thread: leave when it has ended */

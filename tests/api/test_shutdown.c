@@ -749,6 +749,7 @@ static weft_poll idler_poll(void *state, weft_context *cx)
     WEFT_ASYNC_BEGIN(i);
     i->f = weft_sleep_future(WEFT_SECS(1000));
     WEFT_AWAIT(i, cx, &i->f);
+    WEFT_RETURN(i, 0);
     WEFT_ASYNC_END(i);
 }
 

@@ -14,7 +14,7 @@
 #define KEPT     64
 #define WAKERS   64
 
-/* --- wakers that are kept ------------------------------------------------------------ */
+/* --- wakers that are kept ----------------------------------------------------- */
 
 /* Tasks leave wakers here, which are used much later, as a rule after the task has gone. */
 static struct {
@@ -65,7 +65,7 @@ static weft_poll haunted_poll(weft_future *f, weft_context *cx)
 
 static const weft_future_type haunted_type = {.poll = haunted_poll, .name = "haunted"};
 
-/* --- what is spawned ------------------------------------------------------------------- */
+/* --- what is spawned ---------------------------------------------------------- */
 
 static struct office office;
 
@@ -125,7 +125,7 @@ static int has_children(void *arg)
 static weft_fn *const deeds[] = {nothing,    nothing,      waits_for_a_parcel,
                                  is_haunted, has_children, sleeps_for_ever};
 
-/* --- a life -------------------------------------------------------------------------------- */
+/* --- a life ------------------------------------------------------------------- */
 
 struct life {
     weft_runtime *rt;
@@ -222,7 +222,7 @@ static uint64_t life_run(const struct test_flavour *flavour, uint64_t *rand)
 {
     struct life l = {.rt = test_runtime_new(flavour), .seed = test_rand(rand)};
     struct spawner spawners[SPAWNERS] = {{.life = &l}, {.life = &l}};
-    pthread_t second;
+    pthread_t second = pthread_self();
     bool two = test_rand(rand) % 4 == 0;
 
     for (int i = 0; i < SPAWNERS; i++)
@@ -270,7 +270,7 @@ TEST(runtimes_come_and_go_under_fire)
 
 END_TEST
 
-/* --- given up by the one while the other is inside --------------------------------------------- */
+/* --- given up by the one while the other is inside ---------------------------- */
 
 struct guest {
     weft_runtime *rt;

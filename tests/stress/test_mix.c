@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_mix.c - a random storm of everything that tasks do to each other, while parcels are delivered
- * by plain threads and by another runtime.
+ * test_mix.c - a random storm of everything that tasks do to each other, while parcels are
+ * delivered by plain threads and by another runtime.
  *
  * Each task carries its own sequence of random numbers. What is claimed: every join, sleep, select
  * and timeout answers what its rules allow, every parcel is freed, every task ends, nothing hangs.

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_net_mix.c - many connections opened, reset, half-closed, aborted, cancelled and timed out while
- * they are read and written; both sides are weft, and every byte that arrives is verified.
+ * test_net_mix.c - many connections opened, reset, half-closed, aborted, cancelled and timed out
+ * while they are read and written; both sides are weft, and every byte that arrives is verified.
  *
- * IDEA     A connection begins with eight bytes, the seed of its two streams, and each side knows from
- *          it what it must send and receive: a stream's byte is a function of seed, direction and
- *          place. How a connection goes (its fate) is the client's choice; the server takes what comes.
- *          What is claimed besides the bytes: a connection whose fate is to live through carries
- *          both streams whole, in spite of reads that were cancelled, timed out or lost a select.
+ * IDEA     A connection begins with eight bytes, the seed of its two streams, and each side knows
+ *          from it what it must send and receive: a stream's byte is a function of seed, direction
+ *          and place. How a connection goes (its fate) is the client's choice; the server takes
+ *          what comes. What is claimed besides the bytes: a connection whose fate is to live
+ *          through carries both streams whole, in spite of reads that were cancelled, timed out
+ *          or lost a select.
  */
 #include "support.h"
 
@@ -342,16 +343,15 @@ static int client(void *arg)
     return 0;
 }
 
-/* Closing while operations are in flight: only whoever has exclusive use may close, so the stream is
- * aborted first and closed at once, before the others have left. */
-struct closing {
+/* An abort ends a read in flight that nothing would ever end. */
+struct aborted {
     weft_stream *s;
     unsigned inside; /* atomic */
 };
 
-static int close_reader(void *arg)
+static int abort_reader(void *arg)
 {
-    struct closing *c = arg;
+    struct aborted *c = arg;
     weft_stream *s = c->s;
     char byte;
 
@@ -359,18 +359,18 @@ static int close_reader(void *arg)
     return (int)weft_read(s, &byte, 1);
 }
 
-static int close_round(void *arg)
+static int abort_round(void *arg)
 {
     (void)arg;
     while (weft_now() < net.end) {
-        struct closing c = {0};
+        struct aborted c = {0};
         weft_stream *s;
         weft_task *t;
         int result;
 
         CHECK_EQ(0, weft_tcp_connect(&s, &net.addr, NULL));
         c.s = s;
-        t = weft_spawn(close_reader, &c);
+        t = weft_spawn(abort_reader, &c);
         while (!__atomic_load_n(&c.inside, __ATOMIC_ACQUIRE))
             CHECK_EQ(0, weft_yield());
         CHECK_EQ(0, weft_sleep(WEFT_US(100)));
@@ -387,7 +387,7 @@ static int close_round(void *arg)
 static int net_root(void *arg)
 {
     uint64_t rand = *(uint64_t *)arg | 1;
-    weft_task *acceptors[ACCEPTORS], *clients[CLIENTS], *closer;
+    weft_task *acceptors[ACCEPTORS], *clients[CLIENTS], *aborter;
     uint64_t seeds[CLIENTS + ACCEPTORS];
 
     CHECK_EQ(0, weft_listen(&net.listener, "tcp://127.0.0.1:0", NULL));
@@ -398,10 +398,10 @@ static int net_root(void *arg)
         acceptors[i] = weft_spawn(accept_all, &seeds[CLIENTS + i]);
     for (int i = 0; i < CLIENTS; i++)
         clients[i] = weft_spawn(client, &seeds[i]);
-    closer = weft_spawn(close_round, NULL);
+    aborter = weft_spawn(abort_round, NULL);
     for (int i = 0; i < CLIENTS; i++)
         CHECK_EQ(0, join_result(clients[i]));
-    CHECK_EQ(0, join_result(closer));
+    CHECK_EQ(0, join_result(aborter));
     CHECK_EQ(0, weft_listener_close(net.listener));
     for (int i = 0; i < ACCEPTORS; i++)
         CHECK_EQ(0, join_result(acceptors[i]));

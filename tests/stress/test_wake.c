@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_wake.c - the hunt for lost wake-ups: few tokens among many sleepers, so that almost every wake
- * meets a worker that is about to park; work put into sleeping runtimes from outside; timers and
- * events of workers that are stuck.
+ * test_wake.c - the hunt for lost wake-ups: few tokens among many sleepers, so that almost every
+ * wake meets a worker that is about to park; work put into sleeping runtimes from outside; timers
+ * and events of workers that are stuck.
  *
  * A wake-up that is lost shows as a lack of progress: a plain thread looks at a count, and when it
  * has stood still for too long prints all tasks and fails.
@@ -21,7 +21,7 @@
 
 #define STILL_SECONDS 4 /* without progress, times test_slow() */
 
-/* --- the watch over progress ------------------------------------------------------------- */
+/* --- the watch over progress -------------------------------------------------- */
 
 struct watch {
     weft_runtime *rt;
@@ -82,7 +82,7 @@ static bool watch_over(struct watch *w)
     return wf_load_u32(&w->over, WF_ACQUIRE) != 0;
 }
 
-/* --- tokens between tasks and threads ------------------------------------------------------- */
+/* --- tokens between tasks and threads ----------------------------------------- */
 
 #define NODES_MAX 24
 
@@ -290,7 +290,7 @@ TEST(tokens_go_round_without_end)
 
 END_TEST
 
-/* --- work from outside ------------------------------------------------------------------------ */
+/* --- work from outside -------------------------------------------------------- */
 
 #define OUTSIDERS 2
 
@@ -382,7 +382,7 @@ TEST(work_from_outside_is_always_served)
 
 END_TEST
 
-/* --- what a stuck worker leaves behind ------------------------------------------------------------ */
+/* --- what a stuck worker leaves behind ---------------------------------------- */
 
 struct stuck {
     struct watch watch;
@@ -547,7 +547,7 @@ TEST(events_of_a_stuck_worker_are_served_by_another)
 
 END_TEST
 
-/* --- what is queued behind a long poll ---------------------------------------------------------- */
+/* --- what is queued behind a long poll ---------------------------------------- */
 
 enum behind { BEHIND_JOIN, BEHIND_YIELD, BEHIND_SELF_WAKE, BEHINDS };
 

@@ -2,8 +2,8 @@
 /*
  * test_account.c - what the counters say about the time that polls took and tasks waited.
  *
- * A poll's length is made by looking at the clock until it has passed, so a busy machine makes polls
- * longer, never shorter: lower limits are sharp, upper ones come from the clock around the whole.
+ * A poll's length is made by looking at the clock until it has passed, so a busy machine makes
+ * polls longer, never shorter: lower limits are sharp, upper ones come from the clock around it.
  */
 #include "support.h"
 

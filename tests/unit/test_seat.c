@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_seat.c - the guard of a seat: who may take it, and what becomes of a task in the LIFO slot of
- * a worker that is stuck.
+ * test_seat.c - the guard of a seat: who may take it, and what becomes of a task in the LIFO slot
+ * of a worker that is stuck.
  *
  * Without membarrier(2) no seat can be taken, and there is nothing to test.
  */

@@ -266,7 +266,8 @@ END_TEST
 #define HANDS  3
 #define BASKET 512
 
-/* Each hand has caches that come and go, swaps slots with the others, and frees what it is given. */
+/* Each hand has caches that come and go, swaps slots with the others, and frees what it is
+ * given. */
 struct fair {
     struct wf_atomic_ptr basket[BASKET];
     struct wf_atomic_u32 done, hands;
