@@ -139,7 +139,8 @@ WEFT_API ssize_t weft_timeout(weft_duration limit, weft_future *f);
 /* How weft_select_n chooses and what it does with the others. */
 #define WEFT_SELECT_RANDOM 0u /* look at the branches from a random start */
 #define WEFT_SELECT_BIASED 1u /* look at them in order */
-#define WEFT_SELECT_KEEP   2u /* leave the losers pending; the caller drops or selects them again,
+#define WEFT_SELECT_KEEP \
+ 2u /* leave the losers pending; the caller drops or selects them again,
                                  in the same task */
 
 /*

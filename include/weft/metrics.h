@@ -38,8 +38,10 @@ typedef struct weft_task_info {
     weft_duration scheduled_delay_max;
 } weft_task_info;
 
-/* 0, -EINVAL. The handle is borrowed. (The function of the same name as the type.) */
+/* 0, -EINVAL. The handle is borrowed. */
 WEFT_API int weft_task_get_info(const weft_task *t, weft_task_info *info);
+WEFT_API int weft_task_get_info_sized(const weft_task *t, weft_task_info *info, size_t size);
+#define weft_task_get_info(...) weft_task_get_info_sized(__VA_ARGS__, sizeof(weft_task_info))
 
 typedef struct weft_worker_metrics {
     uint64_t polls;

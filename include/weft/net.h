@@ -43,7 +43,7 @@ typedef struct weft_listen_options {
     weft_switch v6_only;    /* default off: an IPv6 listener takes IPv4 too */
     int receive_buffer;     /* bytes; 0: the system's */
     int send_buffer;
-    uintptr_t spare_[4];
+    uintptr_t spare_[4]; /* zero */
 } weft_listen_options;
 
 /*
@@ -64,7 +64,8 @@ WEFT_API WEFT_MUST_CHECK int weft_tcp_listen(weft_listener **l, const weft_addr 
  * process has no descriptor or memory left, it waits and tries again until there are.
  * Awaits   until a connection is there.
  * Cancel   safe: no connection is lost.
- * Returns  0; *s is the caller's.  -ESHUTDOWN (aborted or closed), -ECANCELED, -ETIMEDOUT, -EPERM
+ * Returns  0; *s is the caller's.  -ESHUTDOWN (aborted or closed), -ECANCELED, -ETIMEDOUT, -EPERM.
+ *          The future polled by hand on a plain thread cannot wait for descriptors: -EMFILE, ...
  */
 WEFT_API WEFT_MUST_CHECK int weft_accept(weft_listener *l, weft_stream **s);
 WEFT_API weft_future weft_accept_future(weft_listener *l, weft_stream **s);
@@ -80,7 +81,7 @@ typedef struct weft_connect_options {
     const weft_addr *local; /* bind to it first; NULL: any */
     int receive_buffer;
     int send_buffer;
-    uintptr_t spare_[4];
+    uintptr_t spare_[4]; /* zero */
 } weft_connect_options;
 
 /*
@@ -93,8 +94,11 @@ typedef struct weft_connect_options {
 WEFT_API WEFT_MUST_CHECK int weft_connect(weft_stream **s, const char *address);
 WEFT_API WEFT_MUST_CHECK int weft_tcp_connect(weft_stream **s, const weft_addr *address,
                                               const weft_connect_options *options);
-/* The address is borrowed until the future is ready or dropped. */
-WEFT_API weft_future weft_tcp_connect_future(weft_stream **s, const weft_addr *address);
+/* The address (or its text, which is read at the first poll) and the options are borrowed until the
+ * future is ready or dropped. */
+WEFT_API weft_future weft_connect_future(weft_stream **s, const char *address);
+WEFT_API weft_future weft_tcp_connect_future(weft_stream **s, const weft_addr *address,
+                                             const weft_connect_options *options);
 
 WEFT_API int weft_stream_peer(const weft_stream *s, weft_addr *a);
 WEFT_API int weft_stream_local(const weft_stream *s, weft_addr *a);

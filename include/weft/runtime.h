@@ -72,6 +72,8 @@ typedef struct weft_config {
  * From a plain thread only.
  */
 WEFT_API int weft_run(weft_fn *fn, void *arg);
+WEFT_API int weft_run_at(const char *site, weft_fn *fn, void *arg);
+#define weft_run(...) weft_run_at(WEFT_SITE, __VA_ARGS__)
 
 /*
  * weft_runtime_new - build a runtime and start its threads.
@@ -97,6 +99,9 @@ WEFT_API WEFT_MUST_CHECK int weft_runtime_new_sized(weft_runtime **rt, const wef
  * threads that call it wait, and one of them takes over when the first leaves.
  */
 WEFT_API WEFT_MUST_CHECK int weft_block_on(weft_runtime *rt, weft_fn *fn, void *arg, int *result);
+WEFT_API WEFT_MUST_CHECK int weft_block_on_at(const char *site, weft_runtime *rt, weft_fn *fn,
+                                              void *arg, int *result);
+#define weft_block_on(...) weft_block_on_at(WEFT_SITE, __VA_ARGS__)
 
 /*
  * weft_spawn_on - spawn from a plain thread or into another runtime.
@@ -110,6 +115,14 @@ WEFT_API WEFT_MUST_CHECK int weft_spawn_on(weft_runtime *rt, weft_task **t,
 WEFT_API WEFT_MUST_CHECK int weft_spawn_async_on(weft_runtime *rt, weft_task **t,
                                                  const weft_task_options *options,
                                                  const weft_async_type *type, const void *state);
+WEFT_API WEFT_MUST_CHECK int weft_spawn_on_at(const char *site, weft_runtime *rt, weft_task **t,
+                                              const weft_task_options *options, weft_fn *fn,
+                                              void *arg);
+WEFT_API WEFT_MUST_CHECK int weft_spawn_async_on_at(const char *site, weft_runtime *rt,
+                                                    weft_task **t, const weft_task_options *options,
+                                                    const weft_async_type *type, const void *state);
+#define weft_spawn_on(...)       weft_spawn_on_at(WEFT_SITE, __VA_ARGS__)
+#define weft_spawn_async_on(...) weft_spawn_async_on_at(WEFT_SITE, __VA_ARGS__)
 
 /*
  * weft_runtime_shutdown - cancel every task and stop the threads.

@@ -66,14 +66,20 @@ WEFT_API weft_task *weft_spawn_copy_at(const char *site, weft_fn *fn, const void
 WEFT_API weft_task *weft_spawn_with_at(const char *site, const weft_task_options *options,
                                        weft_fn *fn, void *arg);
 WEFT_API int weft_go_at(const char *site, weft_fn *fn, void *arg);
+WEFT_API weft_task *weft_spawn_copy_with_at(const char *site, const weft_task_options *options,
+                                            weft_fn *fn, const void *args, size_t size);
+WEFT_API int weft_go_with_at(const char *site, const weft_task_options *options, weft_fn *fn,
+                             void *arg);
 WEFT_API int weft_go_copy_at(const char *site, weft_fn *fn, const void *args, size_t size);
 
 /* Variadic, so that a compound literal may stand among the arguments. */
-#define weft_spawn(...)      weft_spawn_at(WEFT_SITE, __VA_ARGS__)
-#define weft_spawn_copy(...) weft_spawn_copy_at(WEFT_SITE, __VA_ARGS__)
-#define weft_spawn_with(...) weft_spawn_with_at(WEFT_SITE, __VA_ARGS__)
-#define weft_go(...)         weft_go_at(WEFT_SITE, __VA_ARGS__)
-#define weft_go_copy(...)    weft_go_copy_at(WEFT_SITE, __VA_ARGS__)
+#define weft_spawn(...)           weft_spawn_at(WEFT_SITE, __VA_ARGS__)
+#define weft_spawn_copy(...)      weft_spawn_copy_at(WEFT_SITE, __VA_ARGS__)
+#define weft_spawn_with(...)      weft_spawn_with_at(WEFT_SITE, __VA_ARGS__)
+#define weft_go(...)              weft_go_at(WEFT_SITE, __VA_ARGS__)
+#define weft_go_copy(...)         weft_go_copy_at(WEFT_SITE, __VA_ARGS__)
+#define weft_go_with(...)         weft_go_with_at(WEFT_SITE, __VA_ARGS__)
+#define weft_spawn_copy_with(...) weft_spawn_copy_with_at(WEFT_SITE, __VA_ARGS__)
 
 /*
  * weft_join - wait until the task has ended, take its result and the handle.
@@ -144,8 +150,9 @@ WEFT_API int weft_defer(weft_void_fn *fn, void *arg);
 WEFT_API int weft_unconstrained(weft_fn *fn,
                                 void *arg); /* calls fn without that limit; returns its value */
 WEFT_API int weft_consume_budget(void);     /* spend one unit; may yield. As weft_yield */
-WEFT_API bool weft_should_yield(
-    void); /* budget spent, or this poll has run for 1 ms: for long loops */
+WEFT_API weft_future weft_consume_budget_future(void);
+/* Is the budget spent, or has this poll run for 1 ms? For long loops. */
+WEFT_API bool weft_should_yield(void);
 
 /*
  * A shield masks cancellation and outer deadlines, for clean-up that must await.
@@ -226,24 +233,27 @@ WEFT_API weft_poll weft_async_return(weft_async *a, int result);
  * The macros that make a poll function read as straight code. Local variables do not survive an
  * await: keep them in the state. WEFT_AWAIT may not stand inside a switch of your own.
  */
-#define WEFT_ASYNC_BEGIN(self)                  \
- weft_async *const weft_self_ = &(self)->async; \
- switch (weft_self_->line_) {                   \
- case 0:
-#define WEFT_ASYNC_END(self) \
-default:                     \
- break;                      \
- }                           \
- return weft_async_return(&(self)->async, 0)
-#define WEFT_AWAIT(self, cx, f)                                                    \
- do {                                                                              \
-  weft_self_->line_ = __LINE__;                                                    \
-  weft_self_->awaiting_ = (f);                                                     \
-  WEFT_FALLTHROUGH_;                                                               \
- case __LINE__:                                                                    \
-  if (weft_async_await(&(self)->async, weft_self_->awaiting_, cx) == WEFT_PENDING) \
-   return WEFT_PENDING;                                                            \
- } while (0)
+/* clang-format off */
+#define WEFT_ASYNC_BEGIN(self)                                                                     \
+    weft_async *const weft_self_ = &(self)->async;                                                 \
+    switch (weft_self_->line_) {                                                                   \
+    case 0:
+#define WEFT_ASYNC_END(self)                                                                       \
+        break;                                                                                     \
+    default:                                                                                       \
+        break;                                                                                     \
+    }                                                                                              \
+    return weft_async_return(&(self)->async, 0)
+#define WEFT_AWAIT(self, cx, f)                                                                    \
+    do {                                                                                           \
+        weft_self_->line_ = __LINE__;                                                              \
+        weft_self_->awaiting_ = (f);                                                               \
+        WEFT_FALLTHROUGH_;                                                                         \
+    case __LINE__:                                                                                 \
+        if (weft_async_await(&(self)->async, weft_self_->awaiting_, cx) == WEFT_PENDING)           \
+            return WEFT_PENDING;                                                                   \
+    } while (0)
+/* clang-format on */
 #define WEFT_RETURN(self, value) return weft_async_return(&(self)->async, value)
 
 #if defined(__cplusplus)

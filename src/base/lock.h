@@ -17,7 +17,6 @@
 
 /* All locks of the library, outermost first. */
 enum wf_lock_rank {
-    WF_RANK_RUNTIME,  /* a runtime's life cycle: threads, shutdown */
     WF_RANK_LISTENER, /* a listener's waiting accepts */
     WF_RANK_IO_TABLE, /* free registrations */
     WF_RANK_WHEEL,    /* a seat's timer wheel */

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <net/if.h>
@@ -23,7 +24,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NS_PER_SEC 1000000000u
+#define NS_PER_SEC      1000000000u
+#define CGROUP_PATH_MAX 1024 /* of a longer one, the part that fits counts */
 
 WF_OPAQUE static int sys_errno(void)
 {
@@ -340,28 +342,127 @@ pid_t wf_sys_getpid(void)
     return getpid();
 }
 
-/* The processors that a cgroup quota amounts to, rounded up; 0: no quota. */
-static unsigned sys_cgroup_cpus(void)
+/* The numbers at the beginning of a cgroup's file. Returns how many there are, at most max. */
+static size_t sys_cgroup_read(const char *mount, const char *path, const char *name,
+                              long long *numbers, size_t max)
 {
-    unsigned long quota = 0, period = 0;
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    char line[64];
+    char text[CGROUP_PATH_MAX + 128];
+    int size = snprintf(text, sizeof(text), "%s%s/%s", mount, path, name);
+    size_t count = 0;
+    FILE *f;
 
+    if (size < 0 || (size_t)size >= sizeof(text))
+        return 0;
+    f = fopen(text, "re");
     if (!f)
         return 0;
-    if (fgets(line, sizeof(line), f) && line[0] != 'm') {
-        char *end = line;
+    if (fgets(text, sizeof(text), f)) {
+        char *at = text, *end;
 
-        quota = strtoul(line, &end, 10);
-        period = strtoul(end, NULL, 10);
+        for (; count < max; count++, at = end) {
+            numbers[count] = strtoll(at, &end, 10);
+            if (end == at)
+                break;
+        }
     }
     (void)fclose(f);
-    return period ? (unsigned)((quota + period - 1) / period) : 0;
+    return count;
+}
+
+/* The quota of one cgroup, in processors, rounded up; UINT_MAX: none. By either version's files. */
+static unsigned sys_cgroup_quota(const char *mount, const char *path)
+{
+    long long n[2]; /* time, per period of time; "max" or -1: as much as it likes */
+
+    if (sys_cgroup_read(mount, path, "cpu.max", n, 2) < 2 &&
+        (sys_cgroup_read(mount, path, "cpu.cfs_quota_us", &n[0], 1) < 1 ||
+         sys_cgroup_read(mount, path, "cpu.cfs_period_us", &n[1], 1) < 1))
+        return UINT_MAX;
+    if (n[0] <= 0 || n[1] <= 0 || (n[0] - 1) / n[1] >= UINT_MAX)
+        return UINT_MAX;
+    return (unsigned)((n[0] - 1) / n[1]) + 1;
+}
+
+/* The smallest quota of a cgroup and of all above it. What is not there has none: the path may be
+ * one outside the container, where the mount shows the container's own cgroup as its root. */
+static unsigned sys_cgroup_least(const char *mount, char *path)
+{
+    unsigned least = UINT_MAX;
+
+    for (;;) {
+        unsigned here = sys_cgroup_quota(mount, path);
+        char *last = strrchr(path, '/');
+
+        if (here < least)
+            least = here;
+        if (!last)
+            return least;
+        *last = '\0';
+    }
+}
+
+/* A line of the list, "number:controllers:path", cut at its colons. False: it is none. */
+static bool sys_cgroup_parse(char *line, char **controllers, char **path)
+{
+    char *colon = strchr(line, ':'), *end;
+
+    if (!colon)
+        return false;
+    *controllers = colon + 1;
+    colon = strchr(*controllers, ':');
+    if (!colon)
+        return false;
+    *colon = '\0';
+    *path = colon + 1;
+    end = strchr(*path, '\n');
+    if (!end)
+        end = strrchr(*path, '/'); /* a line too long: its last name is not whole */
+    if (end)
+        *end = '\0';
+    /* "/": the root itself. "/..": outside of what this mount shows, but for the root. */
+    if (strcmp(*path, "/") == 0 || strncmp(*path, "/..", 3) == 0)
+        **path = '\0';
+    return true;
+}
+
+/* Is "cpu" among these, as in "cpu,cpuacct"? */
+static bool sys_cgroup_has_cpu(const char *controllers)
+{
+    const char *at = controllers;
+
+    for (; (at = strstr(at, "cpu")) != NULL; at += 3)
+        if ((at == controllers || at[-1] == ',') && (at[3] == '\0' || at[3] == ','))
+            return true;
+    return false;
+}
+
+unsigned wf_sys_cgroup_cpus(const char *list, const char *mount)
+{
+    char line[CGROUP_PATH_MAX], v1[128], *controllers, *path;
+    unsigned least = sys_cgroup_quota(mount, "");
+    FILE *f = fopen(list, "re");
+
+    (void)snprintf(v1, sizeof(v1), "%s/cpu", mount);
+    while (f && fgets(line, sizeof(line), f)) {
+        unsigned here = UINT_MAX;
+
+        if (!sys_cgroup_parse(line, &controllers, &path))
+            continue;
+        if (!*controllers) /* version 2 */
+            here = sys_cgroup_least(mount, path);
+        else if (sys_cgroup_has_cpu(controllers))
+            here = sys_cgroup_least(v1, path);
+        if (here < least)
+            least = here;
+    }
+    if (f)
+        (void)fclose(f);
+    return least == UINT_MAX ? 0 : least;
 }
 
 unsigned wf_sys_cpu_count(void)
 {
-    unsigned quota = sys_cgroup_cpus(), count = 1;
+    unsigned quota = wf_sys_cgroup_cpus("/proc/self/cgroup", "/sys/fs/cgroup"), count = 1;
     cpu_set_t set;
 
     CPU_ZERO(&set);

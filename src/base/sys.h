@@ -79,7 +79,10 @@ int wf_sys_timer_slack(uint64_t ns);
 int wf_sys_random(void *buffer, size_t size);
 pid_t wf_sys_getpid(void);
 void wf_sys_thread_yield(void); /* to whom this thread has to wait for */
-unsigned wf_sys_cpu_count(
-    void); /* that this process may use: affinity and cgroup quota; at least 1 */
+/* The processors that this process may use, by its affinity and its cgroup's quota; at least 1. */
+unsigned wf_sys_cpu_count(void);
+/* What the smallest quota of the process's cgroup and of all above it comes to, in processors,
+ * rounded up; 0: no quota. list: the file that names the cgroup; mount: where cgroups are. */
+unsigned wf_sys_cgroup_cpus(const char *list, const char *mount);
 
 #endif

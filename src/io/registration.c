@@ -52,7 +52,6 @@
 static struct {
     struct wf_lock lock;
     struct wf_io *free;
-    struct wf_atomic_u64 registered;
 } table = {.lock = WF_LOCK_INIT(WF_RANK_IO_TABLE)};
 
 struct io_block {
@@ -110,18 +109,29 @@ static void io_free(struct wf_io *io)
 {
     /* relaxed: the last holder; a late event may read either value and is harmless both ways */
     wf_store_u32(&io->generation, wf_load_u32(&io->generation, WF_RELAXED) + 1, WF_RELAXED);
-    /* a swap: wf_io_forget may be at it too, and only one of the two counts it off */
-    if (wf_swap_ptr(&io->home, NULL, WF_RELAXED))
-        wf_sub_u64(&table.registered, 1, WF_RELAXED);
+    wf_store_ptr(&io->home, NULL, WF_RELAXED);
     wf_lock(&table.lock);
     io->next_free = table.free;
     table.free = io;
     wf_unlock(&table.lock);
 }
 
-uint64_t wf_io_count(void)
+uint64_t wf_io_count(const void *from, const void *to)
 {
-    return wf_load_u64(&table.registered, WF_RELAXED);
+    const struct io_block *b;
+    uint64_t n = 0;
+
+    wf_lock(&table.lock);
+    b = io_blocks;
+    wf_unlock(&table.lock);
+    for (; b; b = b->next)
+        for (size_t i = 0; i < TABLE_BLOCK; i++) {
+            /* relaxed: a statistic; the address is compared, not followed */
+            const char *home = wf_load_ptr(&b->entries[i].home, WF_RELAXED);
+
+            n += home >= (const char *)from && home < (const char *)to;
+        }
+    return n;
 }
 
 uint64_t wf_io_to_data(const struct wf_io *io)
@@ -251,7 +261,6 @@ static int io_register(struct wf_io *io)
         io_wake_way(io, WF_IO_WRITE, 0);
         return rc;
     }
-    wf_add_u64(&table.registered, 1, WF_RELAXED);
     return 0;
 }
 
@@ -445,7 +454,6 @@ static void io_forget(struct wf_io *io, struct wf_poller *p)
     /* acq_rel: pairs with io_register, which finds no home */
     if (!wf_cas_ptr(&io->home, &home, NULL, WF_ACQ_REL, WF_RELAXED))
         return;
-    wf_sub_u64(&table.registered, 1, WF_RELAXED);
     /* Tasks of other runtimes may wait here: they try again, and then wait at a place of their own. */
     io_wake_way(io, WF_IO_READ, WAY_READY);
     io_wake_way(io, WF_IO_WRITE, WAY_READY);

@@ -81,7 +81,8 @@ struct wf_io *wf_io_of_data(uint64_t data); /* NULL: of an earlier use */
 /* Fetch ahead: the waiter of the first, whose own memory was fetched earlier, and the memory of the second. */
 void wf_io_prefetch(uint64_t waiter_of, uint64_t memory_of);
 
-/* Descriptors registered now, in the process. */
-uint64_t wf_io_count(void);
+/* Descriptors registered now with pollers that lie in [from, to). Looks at all registrations of the process: for
+ * a snapshot of metrics. */
+uint64_t wf_io_count(const void *from, const void *to);
 
 #endif

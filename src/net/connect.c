@@ -44,6 +44,24 @@ int wf_net_parse_url(weft_addr *a, const char *text)
     return rc == -EINVAL && url_is_name(text) ? -ENOTSUP : rc;
 }
 
+bool wf_net_buffers_valid(int receive, int send)
+{
+    return receive >= 0 && send >= 0;
+}
+
+bool wf_net_switch_valid(weft_switch value)
+{
+    return (unsigned)value <= WEFT_OFF;
+}
+
+bool wf_net_spare_valid(const uintptr_t *words, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (words[i])
+            return false;
+    return true;
+}
+
 int wf_net_set_int(int fd, int level, int name, int value, bool wanted)
 {
     return wanted ? wf_sys_setsockopt(fd, level, name, &value, sizeof(value)) : 0;
@@ -52,7 +70,8 @@ int wf_net_set_int(int fd, int level, int name, int value, bool wanted)
 struct connect {
     weft_stream *stream; /* being connected; NULL before the first poll */
     weft_stream **out;
-    const weft_addr *address;
+    const weft_addr *address; /* NULL: text says it */
+    const char *text;
     uintptr_t target;
     const weft_connect_options *options;
 };
@@ -94,9 +113,9 @@ static int connect_set_options(int fd, const weft_connect_options *o)
 }
 
 /* Make the socket and begin. 0: connected at once; -EINPROGRESS; or the failure. */
-static int connect_start(struct connect *c)
+static int connect_start(struct connect *c, const weft_addr *address)
 {
-    int fd = wf_sys_socket(c->address->u.any.sa_family, SOCK_STREAM), rc;
+    int fd = wf_sys_socket(address->u.any.sa_family, SOCK_STREAM), rc;
     bool ready;
 
     if (fd < 0)
@@ -110,12 +129,32 @@ static int connect_start(struct connect *c)
         goto close_fd;
     rc = wf_io_begin(&c->stream->io, WF_IO_WRITE, &ready);
     wf_assert(rc == 0);
-    rc = wf_sys_connect(fd, &c->address->u.any, c->address->size);
+    rc = wf_sys_connect(fd, &address->u.any, address->size);
     return rc == -EINTR ? -EINPROGRESS : rc;
 
 close_fd:
     wf_sys_close(fd);
     return rc;
+}
+
+WF_COLD static int connect_refuse_text(int rc, const char *call, const char *text)
+{
+    return wf_misuse(rc, "%s: \"%s\" is not an address like tcp://127.0.0.1:8080", call,
+                     text ? text : "(null)");
+}
+
+/* The same where the address may be a text still. */
+static int connect_start_anywhere(struct connect *c)
+{
+    weft_addr a;
+    int rc;
+
+    if (c->address)
+        return connect_start(c, c->address);
+    rc = wf_net_parse_url(&a, c->text);
+    if (rc < 0)
+        return connect_refuse_text(rc, "weft_connect_future", c->text);
+    return connect_start(c, &a);
 }
 
 static int connect_outcome(const struct connect *c)
@@ -140,7 +179,7 @@ static weft_poll connect_poll(weft_future *f, weft_context *cx)
     if (!c->stream) {
         if (!wf_coop_proceed(cx))
             return WEFT_PENDING;
-        rc = connect_start(c);
+        rc = connect_start_anywhere(c);
         if (rc != -EINPROGRESS)
             return connect_finish(f, rc);
     }
@@ -165,14 +204,24 @@ static void connect_drop(weft_future *f)
 
 static const weft_future_type connect_type = {connect_poll, connect_drop, "connect"};
 
-weft_future weft_tcp_connect_future(weft_stream **s, const weft_addr *address)
+static bool connect_is_valid(const weft_connect_options *o)
+{
+    return !o || (wf_net_buffers_valid(o->receive_buffer, o->send_buffer) &&
+                  wf_net_switch_valid(o->nodelay) &&
+                  wf_net_spare_valid(o->spare_, wf_array_count(o->spare_)));
+}
+
+weft_future weft_tcp_connect_future(weft_stream **s, const weft_addr *address,
+                                    const weft_connect_options *options)
 {
     weft_future f = {.type = &connect_type};
 
-    if (!s || !address)
-        return weft_ready_future(wf_misuse(-EINVAL, "weft_tcp_connect_future: NULL"));
+    if (!s || !address || !connect_is_valid(options))
+        return weft_ready_future(
+            wf_misuse(-EINVAL, "weft_tcp_connect_future: NULL, or a bad option"));
     connect_of(&f)->out = s;
     connect_of(&f)->address = address;
+    connect_of(&f)->options = options;
     return f;
 }
 
@@ -182,14 +231,24 @@ int weft_tcp_connect(weft_stream **s, const weft_addr *address, const weft_conne
     weft_future done;
     int rc;
 
-    if (!s || !address || (options && (options->receive_buffer < 0 || options->send_buffer < 0)))
-        return wf_misuse(-EINVAL, "weft_tcp_connect: NULL, or a negative option");
+    if (!s || !address || !connect_is_valid(options))
+        return wf_misuse(-EINVAL, "weft_tcp_connect: NULL, or a bad option");
     rc = wf_await_enter(&f, "weft_tcp_connect");
     if (rc < 0)
         return rc;
-    done = weft_tcp_connect_future(s, address);
-    connect_of(&done)->options = options;
+    done = weft_tcp_connect_future(s, address, options);
     return (int)wf_await_future(f, &done);
+}
+
+weft_future weft_connect_future(weft_stream **s, const char *address)
+{
+    weft_future f = {.type = &connect_type};
+
+    if (!s || !address)
+        return weft_ready_future(wf_misuse(-EINVAL, "weft_connect_future: NULL"));
+    connect_of(&f)->out = s;
+    connect_of(&f)->text = address;
+    return f;
 }
 
 int weft_connect(weft_stream **s, const char *address)
@@ -198,7 +257,6 @@ int weft_connect(weft_stream **s, const char *address)
     int rc = wf_net_parse_url(&a, address);
 
     if (rc < 0)
-        return wf_misuse(rc, "weft_connect: \"%s\" is not an address like tcp://127.0.0.1:8080",
-                         address ? address : "(null)");
+        return connect_refuse_text(rc, "weft_connect", address);
     return weft_tcp_connect(s, &a, NULL);
 }

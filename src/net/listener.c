@@ -6,11 +6,11 @@
  *          descriptor, as its reader. The others wait for their turn, which it passes on when it leaves, by
  *          whatever way: so they are served first come, first served, and nobody's cancel loses a connection.
  *          Out of descriptors or memory, the one in turn tries again after a pause that doubles up
- *          to 100 ms; the others wait behind it.
+ *          to 100 ms; the others wait behind it. Its waker is kept meanwhile for who closes.
  * OWNS     The listener's memory and its descriptor: the handle and each accept that has begun, by
  *          refs. Closing only refuses: those in line still come to their turn, and must find the
  *          registration there.
- * LOCKS    WF_RANK_LISTENER guards the line. Wakers are called outside it.
+ * LOCKS    WF_RANK_LISTENER guards the line and the pause. Wakers are called outside it.
  */
 #include "base/clock.h"
 #include "base/list.h"
@@ -37,10 +37,12 @@ struct weft_listener {
     struct wf_io *io;
     bool nodelay;
     struct wf_atomic_u32 refs;
-    struct wf_atomic_u32 closed;
     struct wf_lock lock;
-    struct wf_list line; /* under lock: of struct accept, those that wait for their turn */
-    bool busy;           /* under lock: somebody has the turn */
+    /* under lock */
+    struct wf_list line;    /* of struct accept, those that wait for their turn */
+    bool busy;              /* somebody has the turn */
+    bool closed;            /* or aborted */
+    weft_wakeable *pausing; /* whom closing wakes from a pause, one reference; NULL when closed */
     /* by who has the turn */
     struct wf_io *spare; /* memory for the next stream: had before the connection is taken */
     struct wf_timer pause;
@@ -192,16 +194,42 @@ static bool accept_is_transient(int rc)
            rc == -EHOSTUNREACH || rc == -ENETUNREACH;
 }
 
-static weft_poll accept_pause(struct accept *a, weft_context *cx)
+/* Keep this one for who closes, in place of the one before; NULL: the pause is over. False: closed
+ * already, and nobody is kept. */
+static bool listener_keep_pausing(weft_listener *l, weft_wakeable *target)
 {
-    weft_listener *l = a->l;
+    weft_wakeable *before;
+    bool closed;
 
+    wf_wakeable_retain(target);
+    wf_lock(&l->lock);
+    closed = l->closed;
+    before = l->pausing;
+    l->pausing = closed ? NULL : target;
+    wf_unlock(&l->lock);
+    wf_wakeable_release(before);
+    if (closed)
+        wf_wakeable_release(target);
+    return !closed;
+}
+
+/* Out of something, which rc says: try again later. A plain thread has no timers: it is told. */
+static weft_poll accept_pause(weft_future *f, weft_context *cx, int rc)
+{
+    struct accept *a = accept_of(f);
+    weft_listener *l = a->l;
+    struct wf_thread *th = wf_thread_self();
+
+    if (!th)
+        return accept_finish(f, rc, true);
     l->backoff = l->backoff ? l->backoff * 2 : BACKOFF_FIRST;
     if (l->backoff > BACKOFF_MAX)
         l->backoff = BACKOFF_MAX;
+    if (!listener_keep_pausing(l, cx->waker_.target_))
+        return accept_finish(f, -ESHUTDOWN, true);
     accept_set(a, ACCEPT_PAUSE);
     l->pause = (struct wf_timer){0};
-    wf_timer_arm(&l->pause, wf_thread_self()->wheel, wf_clock_now() + l->backoff,
+    wf_timer_arm(&l->pause, th->wheel, wf_clock_now() + l->backoff,
                  wf_wakeable_retain(cx->waker_.target_));
     return WEFT_PENDING;
 }
@@ -222,7 +250,7 @@ static weft_poll accept_try(weft_future *f, weft_context *cx, bool ready)
                 return accept_finish(f, 0, true);
             }
             if (accept_is_shortage(rc))
-                return accept_pause(a, cx);
+                return accept_pause(f, cx, rc);
             if (accept_is_transient(rc))
                 continue;
             if (rc != -EAGAIN)
@@ -234,6 +262,24 @@ static weft_poll accept_try(weft_future *f, weft_context *cx, bool ready)
             return accept_finish(f, rc, true);
         ready = true;
     }
+}
+
+/* A poll in a pause: it goes on, or is over, or the listener was closed. */
+static weft_poll accept_poll_pause(weft_future *f, weft_context *cx)
+{
+    struct accept *a = accept_of(f);
+    weft_listener *l = a->l;
+
+    if (!listener_keep_pausing(l, cx->waker_.target_)) {
+        wf_timer_cancel(&l->pause);
+        return accept_finish(f, -ESHUTDOWN, true);
+    }
+    if (wf_timer_repoll(&l->pause, cx))
+        return WEFT_PENDING;
+    (void)listener_keep_pausing(l, NULL);
+    accept_set(a, ACCEPT_BEGUN);
+    a->target = NULL;
+    return accept_try(f, cx, true);
 }
 
 static weft_poll accept_begin(weft_future *f, weft_context *cx)
@@ -271,16 +317,7 @@ static weft_poll accept_poll(weft_future *f, weft_context *cx)
             return WEFT_PENDING;
         return rc < 0 ? accept_finish(f, rc, true) : accept_try(f, cx, true);
     case ACCEPT_PAUSE:
-        /* acquire not needed: the abort's own event is the timer at the latest */
-        if (wf_load_u32(&a->l->closed, WF_RELAXED)) {
-            wf_timer_cancel(&a->l->pause);
-            return accept_finish(f, -ESHUTDOWN, true);
-        }
-        if (wf_timer_repoll(&a->l->pause, cx))
-            return WEFT_PENDING;
-        accept_set(a, ACCEPT_BEGUN);
-        a->target = NULL;
-        return accept_try(f, cx, true);
+        return accept_poll_pause(f, cx);
     default:
         wf_unreachable("accept state");
     }
@@ -309,10 +346,12 @@ static void accept_drop(weft_future *f)
         listener_release(l);
         return;
     }
-    if (accept_is(a, ACCEPT_PAUSE))
+    if (accept_is(a, ACCEPT_PAUSE)) {
         wf_timer_cancel(&l->pause);
-    else if (accept_is(a, ACCEPT_BEGUN))
+        (void)listener_keep_pausing(l, NULL);
+    } else if (accept_is(a, ACCEPT_BEGUN)) {
         wf_io_cancel(l->io, WF_IO_READ, (uintptr_t *)(void *)&a->target);
+    }
     accept_finish(f, -ECANCELED, true);
 }
 
@@ -359,6 +398,14 @@ static int listener_set_options(int fd, int family, const weft_listen_options *o
     return rc;
 }
 
+static bool listener_options_valid(const weft_listen_options *o)
+{
+    return o->backlog >= 0 && wf_net_buffers_valid(o->receive_buffer, o->send_buffer) &&
+           wf_net_switch_valid(o->reuse_addr) && wf_net_switch_valid(o->reuse_port) &&
+           wf_net_switch_valid(o->nodelay) && wf_net_switch_valid(o->v6_only) &&
+           wf_net_spare_valid(o->spare_, wf_array_count(o->spare_));
+}
+
 int weft_tcp_listen(weft_listener **out, const weft_addr *address,
                     const weft_listen_options *options)
 {
@@ -367,8 +414,8 @@ int weft_tcp_listen(weft_listener **out, const weft_addr *address,
     weft_listener *l;
     int fd, rc;
 
-    if (!out || !address || o->backlog < 0 || o->receive_buffer < 0 || o->send_buffer < 0)
-        return wf_misuse(-EINVAL, "weft_tcp_listen: NULL, or a negative option");
+    if (!out || !address || !listener_options_valid(o))
+        return wf_misuse(-EINVAL, "weft_tcp_listen: NULL, or a bad option");
     fd = wf_sys_socket(address->u.any.sa_family, SOCK_STREAM);
     if (fd < 0)
         return fd;
@@ -411,21 +458,40 @@ int weft_listen(weft_listener **l, const char *address, const weft_listen_option
     return weft_tcp_listen(l, &a, options);
 }
 
+/* From now on nobody pauses. Returns who does: to be woken once the descriptor refuses. */
+static weft_wakeable *listener_end_pause(weft_listener *l)
+{
+    weft_wakeable *target;
+
+    wf_lock(&l->lock);
+    l->closed = true;
+    target = l->pausing;
+    l->pausing = NULL;
+    wf_unlock(&l->lock);
+    return target;
+}
+
 void weft_listener_abort(weft_listener *l)
 {
+    weft_wakeable *target;
+
     if (!l)
         return;
-    wf_store_u32(&l->closed, 1, WF_RELAXED);
+    target = listener_end_pause(l);
     wf_io_abort(l->io);
+    wf_wakeable_wake(target);
 }
 
 int weft_listener_close(weft_listener *l)
 {
+    weft_wakeable *target;
+
     if (!l)
         return 0;
-    wf_store_u32(&l->closed, 1, WF_RELAXED);
+    target = listener_end_pause(l);
     wf_io_refuse(l->io);
     listener_release(l);
+    wf_wakeable_wake(target);
     return 0;
 }
 

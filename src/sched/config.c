@@ -43,25 +43,6 @@ static bool env_parse_number(const char *text, uint64_t *out)
     return *end == '\0' && n != ULLONG_MAX;
 }
 
-/* The value of a variable, by words (may be NULL) or as a number. 1 found, 0 not set, -EINVAL. */
-static int env_get(const char *name, const struct env_word *words, uint64_t *out)
-{
-    const char *text = getenv(name); /* NOLINT(concurrency-mt-unsafe) */
-
-    if (!text || !*text)
-        return 0;
-    for (; words && words->word; words++) {
-        if (strcasecmp(text, words->word) == 0) {
-            *out = words->value;
-            return 1;
-        }
-    }
-    if (!words && env_parse_number(text, out))
-        return 1;
-    wf_log("%s=%s is not a valid value", name, text);
-    return -EINVAL;
-}
-
 static const struct env_word env_flavors[] = {{"multi_thread", WEFT_MULTI_THREAD},
                                               {"multi-thread", WEFT_MULTI_THREAD},
                                               {"current_thread", WEFT_CURRENT_THREAD},
@@ -77,32 +58,40 @@ static const struct env_word env_backends[] = {{"auto", WEFT_IO_AUTO},
                                                {"uring", WEFT_IO_URING},
                                                {NULL, 0}};
 
+/* What numbers may be. Zero is the default in a field, and out of range in a variable. */
+#define RANGE_WORKERS "1 to 1024"
+#define RANGE_STACK   "16384 to 1073741824 bytes"
+#define RANGE_U31     "1 to 2147483647"
+#define RANGE_U32     "1 to 4294967295"
+
 /* One knob: where it is in the config, its variable, how it is read. */
 struct knob {
     const char *env;
     size_t offset, size;
     const struct env_word *words;
     uint64_t scale;
+    const char *range; /* of a number that may not be zero; NULL: it may */
 };
 
-#define KNOB(field, env_name, env_words, env_scale)                                               \
- {                                                                                                \
-  env_name, offsetof(weft_config, field), sizeof(((weft_config *)0)->field), env_words, env_scale \
+#define KNOB(field, ...)                                                                         \
+ {                                                                                               \
+  .offset = offsetof(weft_config, field), .size = sizeof(((weft_config *)0)->field), __VA_ARGS__ \
  }
 
 static const struct knob knobs[] = {
-    KNOB(flavor, "WEFT_FLAVOR", env_flavors, 1),
-    KNOB(worker_threads, "WEFT_WORKERS", NULL, 1),
-    KNOB(max_blocking_threads, "WEFT_MAX_BLOCKING", NULL, 1),
-    KNOB(stack_size, "WEFT_STACK_SIZE", NULL, 1),
-    KNOB(event_interval, "WEFT_EVENT_INTERVAL", NULL, 1),
-    KNOB(global_queue_interval, "WEFT_GLOBAL_QUEUE_INTERVAL", NULL, 1),
-    KNOB(io_backend, "WEFT_IO", env_backends, 1),
-    KNOB(lifo_slot, "WEFT_LIFO", env_switches, 1),
-    KNOB(spin, "WEFT_SPIN", NULL, 1000),
-    KNOB(monitor, "WEFT_MONITOR", env_switches, 1),
-    KNOB(signal_reports, "WEFT_SIGNAL_REPORTS", env_switches, 1),
-    KNOB(rng_seed, "WEFT_SEED", NULL, 1),
+    KNOB(flavor, .env = "WEFT_FLAVOR", .words = env_flavors, .scale = 1),
+    KNOB(worker_threads, .env = "WEFT_WORKERS", .scale = 1, .range = RANGE_WORKERS),
+    KNOB(max_blocking_threads, .env = "WEFT_MAX_BLOCKING", .scale = 1, .range = RANGE_U32),
+    KNOB(stack_size, .env = "WEFT_STACK_SIZE", .scale = 1, .range = RANGE_STACK),
+    KNOB(event_interval, .env = "WEFT_EVENT_INTERVAL", .scale = 1, .range = RANGE_U31),
+    KNOB(global_queue_interval, .env = "WEFT_GLOBAL_QUEUE_INTERVAL", .scale = 1,
+         .range = RANGE_U32),
+    KNOB(io_backend, .env = "WEFT_IO", .words = env_backends, .scale = 1),
+    KNOB(lifo_slot, .env = "WEFT_LIFO", .words = env_switches, .scale = 1),
+    KNOB(spin, .env = "WEFT_SPIN", .scale = 1000),
+    KNOB(monitor, .env = "WEFT_MONITOR", .words = env_switches, .scale = 1),
+    KNOB(signal_reports, .env = "WEFT_SIGNAL_REPORTS", .words = env_switches, .scale = 1),
+    KNOB(rng_seed, .env = "WEFT_SEED", .scale = 1),
 };
 
 static uint64_t knob_get(const weft_config *c, const struct knob *k)
@@ -118,20 +107,44 @@ static uint64_t knob_get(const weft_config *c, const struct knob *k)
     return value;
 }
 
-static int knob_set(weft_config *c, const struct knob *k, uint64_t value)
+/* May its variable say this number? */
+static bool knob_takes(const struct knob *k, uint64_t value)
+{
+    if (value == 0)
+        return !k->range;
+    return k->size > sizeof(uint32_t) || value <= UINT32_MAX;
+}
+
+static void knob_set(weft_config *c, const struct knob *k, uint64_t value)
 {
     uint32_t small = (uint32_t)value;
 
-    if (k->size == sizeof(small)) {
-        if (value > UINT32_MAX) {
-            wf_log("%s is too large", k->env);
-            return -EINVAL;
-        }
+    if (k->size == sizeof(small))
         memcpy((char *)c + k->offset, &small, sizeof(small));
-    } else {
+    else
         memcpy((char *)c + k->offset, &value, sizeof(value));
+}
+
+/* The value of a knob's variable, by its words or as a number. 1 found, 0 not set, -EINVAL. */
+static int env_get(const struct knob *k, uint64_t *out)
+{
+    const char *text = getenv(k->env); /* NOLINT(concurrency-mt-unsafe) */
+
+    if (!text || !*text)
+        return 0;
+    for (const struct env_word *w = k->words; w && w->word; w++) {
+        if (strcasecmp(text, w->word) == 0) {
+            *out = w->value;
+            return 1;
+        }
     }
-    return 0;
+    if (!k->words && env_parse_number(text, out) && knob_takes(k, *out))
+        return 1;
+    if (k->range)
+        wf_log("%s=%s is not a valid value; it must be %s", k->env, text, k->range);
+    else
+        wf_log("%s=%s is not a valid value", k->env, text);
+    return -EINVAL;
 }
 
 static int config_apply_env(weft_config *c)
@@ -144,11 +157,11 @@ static int config_apply_env(weft_config *c)
 
         if (knob_get(c, &knobs[i]))
             continue;
-        rc = env_get(knobs[i].env, knobs[i].words, &value);
-        if (rc > 0)
-            rc = knob_set(c, &knobs[i], WEFT_SATURATE_(value, knobs[i].scale));
+        rc = env_get(&knobs[i], &value);
         if (rc < 0)
             return rc;
+        if (rc > 0)
+            knob_set(c, &knobs[i], WEFT_SATURATE_(value, knobs[i].scale));
     }
     /* The variable is for all runtimes of the process; one that the program wants on a single
      * thread has no use for it. */
@@ -179,12 +192,12 @@ static int config_check(const weft_config *c)
         return config_refuse("flavor", (uint64_t)c->flavor,
                              "WEFT_MULTI_THREAD or WEFT_CURRENT_THREAD");
     if (c->worker_threads > WORKERS_MAX)
-        return config_refuse("worker_threads", c->worker_threads, "1 to 1024");
+        return config_refuse("worker_threads", c->worker_threads, RANGE_WORKERS);
     if (c->flavor == WEFT_CURRENT_THREAD && c->worker_threads > 1)
         return config_refuse("worker_threads", c->worker_threads,
                              "0 or 1 with WEFT_CURRENT_THREAD");
     if (c->stack_size && (c->stack_size < STACK_MIN || c->stack_size > STACK_MAX))
-        return config_refuse("stack_size", c->stack_size, "16384 to 1073741824 bytes");
+        return config_refuse("stack_size", c->stack_size, RANGE_STACK);
     if (c->event_interval > INT32_MAX)
         return config_refuse("event_interval", c->event_interval, "at most 2147483647");
     if ((unsigned)c->io_backend > WEFT_IO_URING)
@@ -196,6 +209,9 @@ static int config_check(const weft_config *c)
     for (size_t i = 0; i < wf_array_count(names); i++)
         if (config_check_switch(names[i], values[i]) < 0)
             return -EINVAL;
+    for (size_t i = 0; i < wf_array_count(c->spare_); i++)
+        if (c->spare_[i])
+            return config_refuse("spare_", c->spare_[i], "zero: this library is older");
     if (c->io_backend == WEFT_IO_URING) {
         wf_log("weft_config.io_backend: this version has no io_uring back end; use WEFT_IO_AUTO");
         return -ENOTSUP;

@@ -222,7 +222,7 @@ int weft_metrics_snapshot_sized(weft_runtime *rt, weft_metrics *m, size_t size)
     all.alive = all.spawned - all.finished;
     all.injection_depth = wf_inject_len(&rt->inject);
     all.remote_schedules = metric(&rt->remote_schedules);
-    all.io_registered = wf_io_count();
+    all.io_registered = wf_io_count(rt->seats, rt->seats + rt->workers);
     memcpy(m, &all, size < sizeof(all) ? size : sizeof(all));
     return 0;
 }

@@ -222,20 +222,15 @@ static void park_sleep(struct wf_worker *w, uint64_t until_ns)
     uint64_t next = rt->single ? wf_wheel_next(&w->seat->wheel) : WEFT_FOREVER;
     struct wf_hub_wake wake = {0};
     unsigned woken;
-    uint64_t from = 0;
-    bool timed = rt->set.config.spin != 0 || !rt->single;
+    uint64_t from = wf_clock_now();
 
-    if (timed) {
-        from = wf_clock_now();
-        wf_store_u64(&c->parked_at, from, WF_RELAXED);
-    }
+    /* relaxed: statistics */
+    wf_store_u64(&c->parked_at, from, WF_RELAXED);
     wf_count_u64(&c->parks, 1);
     wf_hub_sleep(&rt->hub, &w->seat->poller, park_timeout(next, until_ns), &wake, &woken);
-    if (timed) {
-        w->last_sleep = wf_clock_now() - from;
-        wf_store_u64(&c->parked_at, 0, WF_RELAXED);
-        wf_count_u64(&c->parked_ns, w->last_sleep);
-    }
+    w->last_sleep = wf_clock_now() - from;
+    wf_store_u64(&c->parked_at, 0, WF_RELAXED);
+    wf_count_u64(&c->parked_ns, w->last_sleep);
     w->searching = wf_idle_sleep_end(&rt->idle);
     if (woken)
         wf_count_u64(&c->io_events, woken);

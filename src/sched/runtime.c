@@ -40,10 +40,22 @@ static struct wf_atomic_ptr
     abandoned; /* runtimes with a task that did not end, by next_abandoned */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
+/*
+ * In the child of a fork: its only thread is no worker any more, so that what it calls answers -EPERM as on a
+ * plain thread, and the signal that workers block is as the program knows it.
+ */
 static void runtime_forked(void)
 {
+    sigset_t pipe;
+
     /* relaxed: the child has one thread */
     wf_add_u32(&fork_generation, 1, WF_RELAXED);
+    if (!wf_thread_self())
+        return;
+    wf_thread_set_self(NULL);
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    (void)pthread_sigmask(SIG_UNBLOCK, &pipe, NULL);
 }
 
 static void runtime_watch_forks(void)
@@ -90,15 +102,15 @@ void wf_runtime_inject(struct weft_runtime *rt, struct weft_task *t)
 
 /* The threads of a runtime. */
 
-static void thread_block_signals(sigset_t *before)
+/* Our threads start with SIGPIPE blocked: a task that writes to a pipe nobody reads is told -EPIPE, the program
+ * is not to be killed. All other signals are the program's business. */
+static void thread_block_sigpipe(sigset_t *before)
 {
-    static const int keep[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF};
-    sigset_t all;
+    sigset_t pipe;
 
-    sigfillset(&all);
-    for (size_t i = 0; i < wf_array_count(keep); i++)
-        sigdelset(&all, keep[i]);
-    (void)pthread_sigmask(SIG_BLOCK, &all, before);
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    (void)pthread_sigmask(SIG_BLOCK, &pipe, before);
 }
 
 static void *runtime_thread(void *arg)
@@ -134,8 +146,7 @@ static int runtime_start_threads(weft_runtime *rt)
 
     if (rt->set.config.flavor == WEFT_CURRENT_THREAD)
         return 0;
-    /* Signals are for the program's own threads: ours start with them blocked. */
-    thread_block_signals(&before);
+    thread_block_sigpipe(&before);
     for (i = 0; i < rt->workers && rc == 0; i++) {
         wf_add_u32(&rt->users, 1, WF_RELAXED);
         rc = -pthread_create(&rt->worker[i].handle, NULL, runtime_thread, &rt->worker[i]);
@@ -236,7 +247,6 @@ static void runtime_init(weft_runtime *rt)
     rt->tick_exact = wf_ns_to_ticks(WF_EXACT_NS);
     wf_idle_init(&rt->idle, rt->workers);
     wf_inject_init(&rt->inject);
-    wf_lock_init(&rt->lock, WF_RANK_RUNTIME);
     wf_store_u32(&rt->users, 1, WF_RELAXED);
 }
 
@@ -322,10 +332,9 @@ static int runtime_drive(weft_runtime *rt, const struct weft_task *root, uint64_
     sigset_t pipe, before;
     int rc;
 
-    /* Writing to a pipe that nobody reads: the task is told, the program is not to be killed. */
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);
-    (void)pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    thread_block_sigpipe(&before);
     rc = wf_worker_enter(&rt->worker[0], rt, &rt->seats[0]);
     if (rc == 0) {
         wf_worker_run(&rt->worker[0], root, until_ns);
@@ -415,9 +424,9 @@ static int runtime_check_outside(const weft_runtime *rt, const char *call)
     return 0;
 }
 
-int weft_block_on(weft_runtime *rt, weft_fn *fn, void *arg, int *result)
+int weft_block_on_at(const char *site, weft_runtime *rt, weft_fn *fn, void *arg, int *result)
 {
-    weft_task_options o = {.name = "root"};
+    weft_task_options o = {.name = "root", .site = site};
     struct wf_thread *th = wf_thread_self();
     weft_task *root;
     int rc = runtime_check_outside(rt, "weft_block_on");
@@ -431,12 +440,12 @@ int weft_block_on(weft_runtime *rt, weft_fn *fn, void *arg, int *result)
     if (runtime_phase(rt) != WF_PHASE_OPEN)
         return -ESHUTDOWN;
     if (rt->set.config.flavor != WEFT_CURRENT_THREAD) {
-        rc = weft_spawn_on(rt, &root, &o, fn, arg);
+        rc = weft_spawn_on_at(site, rt, &root, &o, fn, arg);
         return rc < 0 ? rc : weft_join_blocking(root, result);
     }
     /* This thread is inside: others may free the runtime meanwhile. relaxed: the handle is there */
     wf_add_u32(&rt->users, 1, WF_RELAXED);
-    rc = weft_spawn_on(rt, &root, &o, fn, arg);
+    rc = weft_spawn_on_at(site, rt, &root, &o, fn, arg);
     if (rc < 0)
         goto put;
     rc = runtime_block_current(rt, root);
@@ -470,9 +479,19 @@ static int runtime_spawn_end(weft_runtime *rt, int rc)
     return rc;
 }
 
-int weft_spawn_on(weft_runtime *rt, weft_task **t, const weft_task_options *options, weft_fn *fn,
-                  void *arg)
+static weft_task_options runtime_sited(const char *site, const weft_task_options *options)
 {
+    weft_task_options o = options ? *options : (weft_task_options){0};
+
+    if (!o.site)
+        o.site = site;
+    return o;
+}
+
+int weft_spawn_on_at(const char *site, weft_runtime *rt, weft_task **t,
+                     const weft_task_options *options, weft_fn *fn, void *arg)
+{
+    weft_task_options o = runtime_sited(site, options);
     int rc = runtime_check_outside(rt, "weft_spawn_on");
 
     if (rc < 0)
@@ -482,12 +501,14 @@ int weft_spawn_on(weft_runtime *rt, weft_task **t, const weft_task_options *opti
     rc = runtime_spawn_begin(rt);
     if (rc < 0)
         return rc;
-    return runtime_spawn_end(rt, wf_spawn_fiber_on(&rt->sched, t, options, fn, arg));
+    return runtime_spawn_end(rt, wf_spawn_fiber_on(&rt->sched, t, &o, fn, arg));
 }
 
-int weft_spawn_async_on(weft_runtime *rt, weft_task **t, const weft_task_options *options,
-                        const weft_async_type *type, const void *state)
+int weft_spawn_async_on_at(const char *site, weft_runtime *rt, weft_task **t,
+                           const weft_task_options *options, const weft_async_type *type,
+                           const void *state)
 {
+    weft_task_options o = runtime_sited(site, options);
     int rc = runtime_check_outside(rt, "weft_spawn_async_on");
 
     if (rc < 0)
@@ -495,7 +516,7 @@ int weft_spawn_async_on(weft_runtime *rt, weft_task **t, const weft_task_options
     rc = runtime_spawn_begin(rt);
     if (rc < 0)
         return rc;
-    return runtime_spawn_end(rt, wf_spawn_async_on(&rt->sched, t, options, type, state));
+    return runtime_spawn_end(rt, wf_spawn_async_on(&rt->sched, t, &o, type, state));
 }
 
 /* The end. */
@@ -590,27 +611,50 @@ static bool runtime_wait_left(struct wf_worker *w, uint64_t until_ns)
     return true;
 }
 
+enum { JOIN_OPEN, JOIN_UNDER_WAY, JOIN_DONE, JOIN_LEFT_SOME };
+
+/* Somebody else joins the threads: wait for that. */
+static bool runtime_wait_joined(weft_runtime *rt, uint64_t until_ns)
+{
+    uint32_t state;
+
+    /* acquire: pairs with the store in runtime_join_threads */
+    while ((state = wf_load_u32(&rt->joined, WF_ACQUIRE)) == JOIN_UNDER_WAY) {
+        uint64_t now = wf_clock_now();
+
+        if (now >= until_ns)
+            return false;
+        (void)wf_sys_futex_wait(&rt->joined, JOIN_UNDER_WAY,
+                                until_ns == WEFT_FOREVER ? WF_NO_TIMEOUT : until_ns - now);
+    }
+    return state == JOIN_DONE;
+}
+
 /* Wait for the threads to leave, then join them; detach them when they do not. True: none is left. */
 static bool runtime_join_threads(weft_runtime *rt, uint64_t until_ns)
 {
-    bool all = true;
+    uint32_t state = JOIN_OPEN;
 
-    wf_lock(&rt->lock);
-    if (!rt->joined && rt->set.config.flavor != WEFT_CURRENT_THREAD) {
-        for (unsigned i = 0; i < rt->workers; i++) {
-            struct wf_worker *w = &rt->worker[i];
+    if (rt->set.config.flavor == WEFT_CURRENT_THREAD)
+        return true;
+    /* acq_rel: one joins, the others wait for it */
+    if (!wf_cas_u32(&rt->joined, &state, JOIN_UNDER_WAY, WF_ACQ_REL, WF_ACQUIRE))
+        return runtime_wait_joined(rt, until_ns);
+    state = JOIN_DONE;
+    for (unsigned i = 0; i < rt->workers; i++) {
+        struct wf_worker *w = &rt->worker[i];
 
-            if (until_ns == WEFT_FOREVER || runtime_wait_left(w, until_ns)) {
-                (void)pthread_join(w->handle, NULL);
-            } else {
-                (void)pthread_detach(w->handle);
-                all = false;
-            }
+        if (until_ns == WEFT_FOREVER || runtime_wait_left(w, until_ns)) {
+            (void)pthread_join(w->handle, NULL);
+        } else {
+            (void)pthread_detach(w->handle);
+            state = JOIN_LEFT_SOME;
         }
     }
-    rt->joined = true;
-    wf_unlock(&rt->lock);
-    return all;
+    /* release: pairs with runtime_wait_joined */
+    wf_store_u32(&rt->joined, state, WF_RELEASE);
+    wf_sys_futex_wake(&rt->joined, INT32_MAX);
+    return state == JOIN_DONE;
 }
 
 static void runtime_report_alive(weft_runtime *rt)
@@ -666,13 +710,13 @@ static void runtime_abandon(weft_runtime *rt, struct weft_task *t)
 {
     bool whole = true;
 
-    if (t->flags & WF_TASK_F_YIELDED)
-        t->flags &= ~WF_TASK_F_YIELDED;
+    if (wf_task_flag(t, WF_TASK_F_YIELDED))
+        wf_task_set_flag(t, WF_TASK_F_YIELDED, false);
     else
         (void)wf_task_state_start(t);
     if (wf_task_type_of(t)->stackless)
         (void)wf_async_poll(t, true);
-    else if (!(t->flags & WF_TASK_F_BEGUN))
+    else if (!wf_task_flag(t, WF_TASK_F_BEGUN))
         (void)wf_fiber_begin(t, NULL, true);
     else
         whole = false;
@@ -728,6 +772,9 @@ void wf_runtime_put(struct weft_runtime *rt)
         runtime_free_memory(rt);
         return;
     }
+    /* A late waker may come here again. acq_rel: linked once */
+    if (wf_swap_u32(&rt->kept, 1, WF_ACQ_REL))
+        return;
     /* Kept for good, where leak checkers find it. release: the link, for them. */
     rt->next_abandoned = wf_load_ptr(&abandoned, WF_RELAXED);
     while (!wf_cas_weak_ptr(&abandoned, &rt->next_abandoned, rt, WF_RELEASE, WF_RELAXED))
@@ -744,12 +791,13 @@ void weft_runtime_free(weft_runtime *rt)
         (void)weft_runtime_shutdown(rt, WEFT_FOREVER);
     if (th && th->sched == &rt->sched) {
         /* From inside: nobody will join the threads; the last task to end sends them away. */
-        wf_lock(&rt->lock);
-        for (unsigned i = 0; i < rt->workers && !rt->joined; i++)
-            if (rt->set.config.flavor != WEFT_CURRENT_THREAD)
+        uint32_t open = JOIN_OPEN;
+
+        if (rt->set.config.flavor != WEFT_CURRENT_THREAD &&
+            /* acq_rel: as in runtime_join_threads */
+            wf_cas_u32(&rt->joined, &open, JOIN_LEFT_SOME, WF_ACQ_REL, WF_RELAXED))
+            for (unsigned i = 0; i < rt->workers; i++)
                 (void)pthread_detach(rt->worker[i].handle);
-        rt->joined = true;
-        wf_unlock(&rt->lock);
         /* release: pairs with wf_runtime_task_ended; the caller at least has not ended */
         wf_store_u32(&rt->orphan, 1, WF_RELEASE);
         return;
@@ -757,7 +805,30 @@ void weft_runtime_free(weft_runtime *rt)
     wf_runtime_put(rt);
 }
 
-int weft_run(weft_fn *fn, void *arg)
+/* The functions behind the macros of the same name. */
+int(weft_block_on)(weft_runtime *rt, weft_fn *fn, void *arg, int *result)
+{
+    return weft_block_on_at(NULL, rt, fn, arg, result);
+}
+
+int(weft_spawn_on)(weft_runtime *rt, weft_task **t, const weft_task_options *options, weft_fn *fn,
+                   void *arg)
+{
+    return weft_spawn_on_at(NULL, rt, t, options, fn, arg);
+}
+
+int(weft_spawn_async_on)(weft_runtime *rt, weft_task **t, const weft_task_options *options,
+                         const weft_async_type *type, const void *state)
+{
+    return weft_spawn_async_on_at(NULL, rt, t, options, type, state);
+}
+
+int(weft_run)(weft_fn *fn, void *arg)
+{
+    return weft_run_at(NULL, fn, arg);
+}
+
+int weft_run_at(const char *site, weft_fn *fn, void *arg)
 {
     weft_runtime *rt;
     int result = 0, rc = runtime_new(&rt, NULL, 0, true);
@@ -766,7 +837,7 @@ int weft_run(weft_fn *fn, void *arg)
         wf_log("weft_run: no runtime: %s", weft_strerror(rc));
         return 1;
     }
-    rc = weft_block_on(rt, fn, arg, &result);
+    rc = weft_block_on_at(site, rt, fn, arg, &result);
     weft_runtime_free(rt);
     if (rc == 0)
         rc = result;

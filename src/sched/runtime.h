@@ -60,9 +60,9 @@ struct weft_runtime {
     struct wf_atomic_u32 ended;    /* futex: moves when a task ends while closing */
     struct wf_atomic_u32 spawning; /* spawns from outside that are under way */
     struct wf_atomic_u32
-        orphan;          /* the handle was given up inside: the last task to end stops all */
-    struct wf_lock lock; /* WF_RANK_RUNTIME: starts and joins of threads */
-    bool joined;         /* under lock: no thread of ours is left to join */
+        orphan; /* the handle was given up inside: the last task to end stops all */
+    struct wf_atomic_u32 joined; /* who joins the threads, and whether that is done; a futex */
+    struct wf_atomic_u32 kept;   /* linked among the abandoned */
     struct wf_atomic_u32 driver; /* current-thread: 1 while a thread drives, futex */
     void *next_abandoned;        /* set once, at the end */
 };

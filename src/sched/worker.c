@@ -349,8 +349,8 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
     if (!w->rt->single && wf_idle_would_wake(&w->rt->idle) && !worker_alone(w))
         wf_worker_notify(w);
     wf_account_begin(w, t);
-    if (t->flags & WF_TASK_F_YIELDED) {
-        t->flags &= ~WF_TASK_F_YIELDED;
+    if (wf_task_flag(t, WF_TASK_F_YIELDED)) {
+        wf_task_set_flag(t, WF_TASK_F_YIELDED, false);
         wf_task_state_resume(t);
         cancelled = wf_task_is_cancelled(t);
     } else {
@@ -378,7 +378,7 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
         if (!w->rt->single)
             worker_check_alarm(w);
     } else if (result == WF_POLL_YIELD) {
-        t->flags |= WF_TASK_F_YIELDED;
+        wf_task_set_flag(t, WF_TASK_F_YIELDED, true);
         wf_store_u64(&t->ready_at, th->poll_from, WF_RELAXED);
         wf_worker_push_ready(w, t);
     } else {
@@ -449,6 +449,7 @@ int wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_seat
 
 void wf_worker_leave(struct wf_worker *w)
 {
+    wf_task_free_graves(&w->thread);
     wf_seat_leave(w->seat);
     wf_thread_set_self(NULL);
     wf_coro_release_thread(&w->thread.native);

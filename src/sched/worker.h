@@ -22,12 +22,12 @@ struct wf_worker {
     uint32_t inject_wait; /* polls until the injection queue is due */
     uint32_t group_left;  /* polls until the clock is read; see account.h */
     uint32_t group_size;
-    uint32_t short_polls;    /* in a row, since the last sleep or long poll */
-    uint64_t poll_mean;  /* ticks, a moving average */
-    uint64_t looked_at;  /* ticks */
-    uint64_t round_end;  /* tail of the ready queue when this round of it began */
-    uint64_t alarmed;    /* the earliest timer of the seat when the alarm was last told */
-    uint64_t last_sleep; /* ns: how long the last sleep was, for the adaptive spin */
+    uint32_t short_polls; /* in a row, since the last sleep or long poll */
+    uint64_t poll_mean;   /* ticks, a moving average */
+    uint64_t looked_at;   /* ticks */
+    uint64_t round_end;   /* tail of the ready queue when this round of it began */
+    uint64_t alarmed;     /* the earliest timer of the seat when the alarm was last told */
+    uint64_t last_sleep;  /* ns: how long the last sleep was, for the adaptive spin */
     bool searching;
     const struct weft_task *root; /* current-thread: leave when it has ended */
 };

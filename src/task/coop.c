@@ -48,6 +48,19 @@ int weft_consume_budget(void)
     return wf_await_enter(&f, "weft_consume_budget");
 }
 
+static weft_poll budget_poll(weft_future *f, weft_context *cx)
+{
+    f->result = 0;
+    return wf_coop_proceed(cx) ? WEFT_READY : WEFT_PENDING;
+}
+
+static const weft_future_type budget_type = {.poll = budget_poll, .name = "budget"};
+
+weft_future weft_consume_budget_future(void)
+{
+    return (weft_future){.type = &budget_type};
+}
+
 bool weft_should_yield(void)
 {
     struct wf_thread *th = wf_thread_self();
@@ -86,8 +99,13 @@ _Static_assert(sizeof(struct shield) <= sizeof(weft_shield), "weft_shield is too
 
 weft_shield *weft_shield_enter(weft_shield *scope)
 {
-    struct shield *s = (struct shield *)(void *)scope->words_;
+    struct shield *s;
 
+    if (!scope) {
+        (void)wf_misuse(-EINVAL, "weft_shield_enter: scope is NULL");
+        return NULL;
+    }
+    s = (struct shield *)(void *)scope->words_;
     *s = (struct shield){.fiber = wf_fiber_self()};
     if (s->fiber) {
         s->deadline = s->fiber->deadline;
@@ -101,9 +119,9 @@ weft_shield *weft_shield_enter(weft_shield *scope)
 
 void weft_shield_leave(weft_shield *scope)
 {
-    struct shield *s = (struct shield *)(void *)scope->words_;
+    struct shield *s = scope ? (struct shield *)(void *)scope->words_ : NULL;
 
-    if (!s->fiber)
+    if (!s || !s->fiber)
         return;
     wf_assert(s->fiber->shield > 0 && s->fiber->shields == scope);
     s->fiber->shield--;

@@ -23,6 +23,7 @@ struct wf_poller;
 struct wf_wheel;
 
 #define WF_COOP_BUDGET 128
+#define WF_GRAVES      256
 
 /* How often things happened on a seat; one writer, read by anyone. */
 struct wf_task_counters {
@@ -46,6 +47,11 @@ struct wf_thread {
     struct wf_task_counters *counters;
     struct wf_rand *rand;
     uint64_t next_id, end_id; /* task ids set aside for this thread */
+#if WF_DEBUG
+    /* Headers of tasks that ended: their memory is reused late, so that a stale handle is noticed. */
+    struct weft_task *graves[WF_GRAVES];
+    uint32_t grave;
+#endif
 };
 
 /* The calling thread's; NULL on a plain thread. */

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 struct wf_thread *wf_fiber_suspend(struct wf_fiber *f, enum wf_poll_result why)
 {
@@ -46,6 +47,10 @@ void wf_fiber_end(struct wf_fiber *f, int result)
 {
     struct weft_task *t = f->task;
 
+    if (wf_unlikely(!wf_thread_self())) {
+        wf_log("a forked child returned from its task: a child may only exec or _exit");
+        _exit(1);
+    }
     wf_assert(!f->ending);
     f->ending = true;
     /* Clean-up may await: it is shielded, and the scopes that a panic left behind do not count, nor
@@ -111,7 +116,7 @@ static size_t fiber_stack_size(const struct weft_task *t)
 
 bool wf_fiber_begin(struct weft_task *t, struct wf_thread *th, bool cancelled)
 {
-    struct wf_stack *stack;
+    struct wf_stack *stack = NULL;
     void *arg = t->arg;
     struct wf_fiber *f;
     char *top;
@@ -133,7 +138,7 @@ bool wf_fiber_begin(struct weft_task *t, struct wf_thread *th, bool cancelled)
         .stack = stack, .task = t, .fn = t->fn, .arg = arg, .cx = {{&t->wakeable}}};
     wf_coro_init_at(&f->coro, stack, top, fiber_main, f);
     t->fiber = f;
-    t->flags |= WF_TASK_F_BEGUN;
+    wf_task_set_flag(t, WF_TASK_F_BEGUN, true);
     return true;
 }
 

@@ -49,7 +49,7 @@ WF_INLINE enum wf_poll_result wf_fiber_poll(struct weft_task *t, struct wf_threa
     enum wf_poll_result why;
     struct wf_fiber *f;
 
-    if (wf_unlikely(!(t->flags & WF_TASK_F_BEGUN)) && !wf_fiber_begin(t, th, cancelled))
+    if (wf_unlikely(!wf_task_flag(t, WF_TASK_F_BEGUN)) && !wf_fiber_begin(t, th, cancelled))
         return WF_POLL_DONE;
     f = t->fiber;
     th->fiber = f;

@@ -72,6 +72,8 @@ weft_poll weft_future_poll(weft_future *f, weft_context *cx)
         (void)wf_misuse(-EINVAL, "weft_future_poll: NULL, or a future without a type");
         return WEFT_READY;
     }
+    if (wf_unlikely(!cx->waker_.target_))
+        *cx = weft_context_of(NULL);
     state = f->state_ & FUTURE_BITS;
     if (state == FUTURE_DONE)
         return WEFT_READY;

@@ -93,12 +93,13 @@ bool weft_is_cancelled(void)
     return !th->fiber || th->fiber->shield == 0;
 }
 
-static weft_task_state handle_state(uint64_t state)
+static weft_task_state handle_state(const struct weft_task *t, uint64_t state)
 {
     if (state & WF_TASK_COMPLETE)
         return WEFT_TASK_FINISHED;
+    /* One that yielded is queued with RUNNING set. */
     if (state & WF_TASK_RUNNING)
-        return WEFT_TASK_RUNNING;
+        return wf_task_flag(t, WF_TASK_F_YIELDED) ? WEFT_TASK_READY : WEFT_TASK_RUNNING;
     return state & WF_TASK_NOTIFIED ? WEFT_TASK_READY : WEFT_TASK_IDLE;
 }
 
@@ -111,7 +112,7 @@ void wf_task_fill_info(const struct weft_task *t, weft_task_info *info)
     *info = (weft_task_info){
         .id = t->id,
         .site = t->site,
-        .state = handle_state(state),
+        .state = handle_state(t, state),
         .stackless = wf_task_type_of(t)->stackless,
         .cancelled = (state & WF_TASK_CANCELLED) != 0,
         .polls = wf_load_u64(&t->polls, WF_RELAXED),
@@ -132,10 +133,18 @@ void wf_task_fill_info(const struct weft_task *t, weft_task_info *info)
         memcpy(info->name, extra->name, sizeof(info->name));
 }
 
-int weft_task_get_info(const weft_task *t, weft_task_info *info)
+int weft_task_get_info_sized(const weft_task *t, weft_task_info *info, size_t size)
 {
+    weft_task_info all;
+
     if (!info || !wf_task_check(t, "weft_task_get_info"))
         return wf_misuse(-EINVAL, "weft_task_get_info: NULL or stale handle");
-    wf_task_fill_info(t, info);
+    wf_task_fill_info(t, &all);
+    memcpy(info, &all, size < sizeof(all) ? size : sizeof(all));
     return 0;
+}
+
+int(weft_task_get_info)(const weft_task *t, weft_task_info *info)
+{
+    return weft_task_get_info_sized(t, info, sizeof(*info));
 }

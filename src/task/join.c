@@ -88,6 +88,8 @@ weft_future weft_join_future(weft_task *t)
 {
     weft_future f = {.type = &join_type};
 
+    if (!t)
+        return weft_ready_future(-ENOMEM);
     if (!wf_task_check(t, "weft_join_future"))
         return weft_ready_future(-EINVAL);
     f.words[JOIN_TASK] = (uintptr_t)t;
@@ -116,13 +118,13 @@ int weft_join(weft_task *t, int *result)
     weft_future ended;
     int rc;
 
-    if (wf_unlikely(!t))
-        return -ENOMEM;
-    if (wf_unlikely(!wf_task_check(t, "weft_join")))
+    if (wf_unlikely(t && !wf_task_check(t, "weft_join")))
         return -EINVAL;
     rc = wf_await_enter(&f, "weft_join");
     if (wf_unlikely(rc < 0))
         return rc;
+    if (wf_unlikely(!t)) /* as a spawn gave it */
+        return -ENOMEM;
     if (wf_task_is_complete(t))
         return join_take(t, result);
     if (t == f->task)

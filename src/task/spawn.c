@@ -61,7 +61,7 @@ static int spawn_init(struct wf_thread *th, struct weft_task *t, struct wf_sched
     t->extra = NULL;
     t->joiner = NULL;
     t->result = 0;
-    t->flags = 0;
+    wf_store_u32(&t->flags, 0, WF_RELAXED);
     if (wf_unlikely(o && (o->name || o->stack_size)))
         rc = spawn_set_extra(t, o);
     if (wf_unlikely(rc == 0 && th && th->task && th->task->extra && th->task->extra->locals))
@@ -133,7 +133,30 @@ void wf_task_destroy(struct weft_task *t)
     }
     /* relaxed: nobody holds a reference; a walk that looks sees that */
     wf_store_u64(&t->state, 0, WF_RELAXED);
-    wf_slab_free(th ? th->slab : NULL, t);
+#if WF_DEBUG
+    if (th) {
+        struct weft_task *oldest = th->graves[th->grave];
+
+        th->graves[th->grave] = t;
+        th->grave = (th->grave + 1) % WF_GRAVES;
+        t = oldest;
+    }
+#endif
+    if (t)
+        wf_slab_free(th ? th->slab : NULL, t);
+}
+
+void wf_task_free_graves(struct wf_thread *th)
+{
+#if WF_DEBUG
+    for (size_t i = 0; i < WF_GRAVES; i++) {
+        if (th->graves[i])
+            wf_slab_free(th->slab, th->graves[i]);
+        th->graves[i] = NULL;
+    }
+#else
+    (void)th;
+#endif
 }
 
 void wf_task_end(struct weft_task *t)
@@ -222,13 +245,14 @@ weft_task *weft_spawn_with_at(const char *site, const weft_task_options *options
     return t;
 }
 
-weft_task *weft_spawn_copy_with(const weft_task_options *options, weft_fn *fn, const void *args,
-                                size_t size)
+weft_task *weft_spawn_copy_with_at(const char *site, const weft_task_options *options, weft_fn *fn,
+                                   const void *args, size_t size)
 {
+    weft_task_options o = spawn_sited(site, options);
     weft_task *t = NULL;
 
     spawn_fiber("weft_spawn_copy_with", &t,
-                &(struct wf_spawn){.options = options, .fn = fn, .copy = args, .copy_size = size});
+                &(struct wf_spawn){.options = &o, .fn = fn, .copy = args, .copy_size = size});
     return t;
 }
 
@@ -248,10 +272,12 @@ int weft_go_copy_at(const char *site, weft_fn *fn, const void *args, size_t size
         &(struct wf_spawn){.options = &o, .fn = fn, .copy = args, .copy_size = size});
 }
 
-int weft_go_with(const weft_task_options *options, weft_fn *fn, void *arg)
+int weft_go_with_at(const char *site, const weft_task_options *options, weft_fn *fn, void *arg)
 {
+    weft_task_options o = spawn_sited(site, options);
+
     return spawn_fiber("weft_go_with", NULL,
-                       &(struct wf_spawn){.options = options, .fn = fn, .arg = arg});
+                       &(struct wf_spawn){.options = &o, .fn = fn, .arg = arg});
 }
 
 /* The functions behind the macros of the same name. */
@@ -268,6 +294,17 @@ weft_task *(weft_spawn_copy)(weft_fn *fn, const void *args, size_t size)
 weft_task *(weft_spawn_with)(const weft_task_options *options, weft_fn *fn, void *arg)
 {
     return weft_spawn_with_at(NULL, options, fn, arg);
+}
+
+weft_task *(weft_spawn_copy_with)(const weft_task_options *options, weft_fn *fn, const void *args,
+                                  size_t size)
+{
+    return weft_spawn_copy_with_at(NULL, options, fn, args, size);
+}
+
+int(weft_go_with)(const weft_task_options *options, weft_fn *fn, void *arg)
+{
+    return weft_go_with_at(NULL, options, fn, arg);
 }
 
 int(weft_go)(weft_fn *fn, void *arg)

@@ -71,13 +71,15 @@ struct weft_task {
     /* set once before publish */
     uint64_t id;
     const char *site;
-    union {                      /* NULL for most */
+
+    union {                                 /* NULL for most */
         struct wf_task_extra *extra;        /* task only */
         struct wf_atomic_ptr extra_to_read; /* anyone, for the name and the size */
     };
-    weft_wakeable *joiner;       /* by the JOIN bits of state */
-    int32_t result;              /* published by COMPLETE */
-    uint32_t flags;              /* runner or queue: WF_TASK_F_... */
+
+    weft_wakeable *joiner;      /* by the JOIN bits of state */
+    int32_t result;             /* published by COMPLETE */
+    struct wf_atomic_u32 flags; /* WF_TASK_F_...; written by its runner, read by anyone */
 
     union {
         weft_fn *fn;                  /* a fiber's, before its first poll */
@@ -110,6 +112,20 @@ WF_INLINE const struct wf_task_type *wf_task_type_of(const struct weft_task *t)
 WF_INLINE struct weft_task *wf_task_of_wakeable(weft_wakeable *w)
 {
     return wf_container_of(w, struct weft_task, wakeable);
+}
+
+WF_INLINE bool wf_task_flag(const struct weft_task *t, uint32_t flag)
+{
+    /* relaxed: its runner's own, or a statistic */
+    return (wf_load_u32(&t->flags, WF_RELAXED) & flag) != 0;
+}
+
+WF_INLINE void wf_task_set_flag(struct weft_task *t, uint32_t flag, bool on)
+{
+    uint32_t flags = wf_load_u32(&t->flags, WF_RELAXED);
+
+    /* relaxed: one writer; the queue or the state word carries it to the next runner */
+    wf_store_u32(&t->flags, on ? flags | flag : flags & ~flag, WF_RELAXED);
 }
 
 WF_INLINE bool wf_task_is_complete(const struct weft_task *t)
@@ -173,6 +189,9 @@ void wf_task_wake(weft_wakeable *w);
 
 /* With the last reference: free the header. */
 void wf_task_destroy(struct weft_task *t);
+
+/* Debug builds: a thread that leaves frees the headers that it kept back. */
+void wf_task_free_graves(struct wf_thread *th);
 
 /* The task's result is set and its poll is over: let the world know. t may be gone afterwards. */
 void wf_task_end(struct weft_task *t);

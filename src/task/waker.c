@@ -2,6 +2,15 @@
 /* waker.c - the public face of wakers. */
 #include "task/waker.h"
 
+static void waker_nothing(weft_wakeable *w)
+{
+    (void)w;
+}
+
+/* What a context without a waker polls by. */
+static const weft_wakeable_type waker_nobody_type = {waker_nothing, waker_nothing, waker_nothing};
+static weft_wakeable waker_nobody = {&waker_nobody_type};
+
 weft_waker weft_waker_of(weft_wakeable *w)
 {
     return (weft_waker){wf_wakeable_retain(w)};
@@ -9,7 +18,7 @@ weft_waker weft_waker_of(weft_wakeable *w)
 
 weft_context weft_context_of(const weft_waker *waker)
 {
-    return (weft_context){{waker ? waker->target_ : NULL}};
+    return (weft_context){{waker && waker->target_ ? waker->target_ : &waker_nobody}};
 }
 
 weft_waker weft_context_waker(const weft_context *cx)

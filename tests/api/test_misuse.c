@@ -52,7 +52,6 @@ static void refuse_tasks(void)
     CHECK(weft_task_ref(NULL) == NULL);
     CHECK_EQ(-EINVAL, weft_task_get_info(NULL, &info));
     CHECK_EQ(-EINVAL, weft_task_get_info(NULL, NULL));
-    CHECK_EQ(-ENOMEM, weft_join(NULL, NULL));
     CHECK_EQ(-ENOMEM, weft_join_blocking(NULL, NULL));
     f = weft_join_future(NULL);
     CHECK(f.type != NULL);
@@ -244,7 +243,20 @@ static void refuse_streams(weft_stream *good)
 
 static void refuse_net(weft_listener *good)
 {
-    const weft_listen_options negative = {.backlog = -1};
+    const weft_switch wrong = (weft_switch)3;
+    const weft_listen_options bad_listen[] = {
+        {.backlog = -1},       {.receive_buffer = -1},
+        {.send_buffer = -1},   {.reuse_addr = wrong},
+        {.reuse_port = wrong}, {.nodelay = wrong},
+        {.v6_only = wrong},    {.spare_ = {1}},
+        {.spare_ = {[3] = 1}}, {.v6_only = (weft_switch)-1},
+    };
+    const weft_connect_options bad_connect[] = {
+        {.nodelay = wrong},     {.nodelay = (weft_switch)-1},
+        {.receive_buffer = -1}, {.send_buffer = -1},
+        {.spare_ = {1}},        {.spare_ = {[3] = 1}},
+    };
+    weft_context cx = weft_context_of(NULL);
     weft_listener *l = NULL;
     weft_stream *s = NULL;
     weft_addr a = {0};
@@ -266,7 +278,8 @@ static void refuse_net(weft_listener *good)
     CHECK_EQ(-EINVAL, weft_listen(NULL, "127.0.0.1:0", NULL));
     CHECK_EQ(-EINVAL, weft_listen(&l, NULL, NULL));
     CHECK_EQ(-EINVAL, weft_listen(&l, "nothing", NULL));
-    CHECK_EQ(-EINVAL, weft_listen(&l, "127.0.0.1:0", &negative));
+    for (size_t i = 0; i < sizeof(bad_listen) / sizeof(bad_listen[0]); i++)
+        CHECK_EQ(-EINVAL, weft_listen(&l, "127.0.0.1:0", &bad_listen[i]));
     CHECK_EQ(-EINVAL, weft_tcp_listen(&l, NULL, NULL));
     CHECK_EQ(-EINVAL, weft_tcp_listen(NULL, &a, NULL));
     CHECK_EQ(-EINVAL, weft_accept(NULL, &s));
@@ -282,6 +295,13 @@ static void refuse_net(weft_listener *good)
     CHECK_EQ(-ENOTSUP, weft_connect(&s, "unix:///tmp/x"));
     CHECK_EQ(-EINVAL, weft_tcp_connect(NULL, &a, NULL));
     CHECK_EQ(-EINVAL, weft_tcp_connect(&s, NULL, NULL));
+    for (size_t i = 0; i < sizeof(bad_connect) / sizeof(bad_connect[0]); i++) {
+        weft_future f = weft_tcp_connect_future(&s, &a, &bad_connect[i]);
+
+        CHECK_EQ(-EINVAL, weft_tcp_connect(&s, &a, &bad_connect[i]));
+        CHECK(weft_future_poll(&f, &cx) == WEFT_READY);
+        CHECK_EQ(-EINVAL, f.result);
+    }
     CHECK(l == NULL && s == NULL);
 }
 
@@ -392,23 +412,29 @@ static void place_close(struct place *p)
 static int in_fiber(void *arg)
 {
     const struct place *p = arg;
-    weft_future list[8];
+    weft_future list[10];
+    weft_stream *s = NULL;
 
     refuse_all(p, true);
+    CHECK_EQ(-ENOMEM, weft_join(NULL, NULL));
     CHECK_EQ(-EDEADLK, weft_block_on(p->rt, return_zero, NULL, NULL));
     CHECK_EQ(-EDEADLK, weft_join_blocking(p->task, NULL));
 
     /* Constructors answer when they are awaited. */
-    list[0] = weft_join_future(NULL);
+    list[0] = weft_timeout_future(0, NULL);
     list[1] = weft_read_future(NULL, NULL, 0);
     list[2] = weft_write_all_future(p->stream, NULL, 1);
     list[3] = weft_accept_future(NULL, NULL);
-    list[4] = weft_tcp_connect_future(NULL, NULL);
+    list[4] = weft_tcp_connect_future(NULL, NULL, NULL);
     list[5] = weft_timeout_future(WEFT_SECS(1), NULL);
     list[6] = weft_select_future(NULL, 0, 0);
     list[7] = weft_join_all_future(NULL, 1);
+    list[8] = weft_connect_future(NULL, "127.0.0.1:1");
+    list[9] = weft_connect_future(&s, NULL);
     for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
         CHECK_EQ(-EINVAL, weft_await(&list[i]));
+    list[0] = weft_join_future(NULL);
+    CHECK_EQ(-ENOMEM, weft_await(&list[0]));
     return 0;
 }
 

@@ -339,7 +339,7 @@ static int hasty_connects(void *unused)
     (void)unused;
     l = listen_any(&where);
     for (uint64_t i = 0; i < test_scaled(200); i++) {
-        weft_future f = weft_tcp_connect_future(&s, &where), now = weft_ready_future(0);
+        weft_future f = weft_tcp_connect_future(&s, &where, NULL), now = weft_ready_future(0);
         ssize_t rc;
 
         if (i % 2) {
@@ -360,7 +360,7 @@ static int hasty_connects(void *unused)
     CHECK_EQ(0, weft_listen(&full, "127.0.0.1:0", &(weft_listen_options){.backlog = 1}));
     CHECK_EQ(0, weft_listener_addr(full, &full_at));
     while (n < 8) {
-        weft_future f = weft_tcp_connect_future(&held[n], &full_at);
+        weft_future f = weft_tcp_connect_future(&held[n], &full_at, NULL);
         ssize_t rc = weft_timeout(WEFT_MS(20), &f);
 
         if (rc == -ETIMEDOUT)

@@ -509,7 +509,7 @@ static weft_poll async_client_poll(void *state, weft_context *cx)
     struct async_client *c = state;
 
     WEFT_ASYNC_BEGIN(c);
-    c->f = weft_tcp_connect_future(&c->s, &c->where);
+    c->f = weft_tcp_connect_future(&c->s, &c->where, NULL);
     WEFT_AWAIT(c, cx, &c->f);
     if (c->f.result < 0)
         WEFT_RETURN(c, (int)c->f.result);

@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* --- connecting and accepting --------------------------------------------------- */
@@ -16,13 +17,17 @@
 static int refused(void *unused)
 {
     weft_stream *s = (weft_stream *)&s; /* outputs are written on success only */
+    char text[WEFT_ADDR_TEXT_MAX];
     weft_addr where;
     weft_future f;
 
     (void)unused;
     CHECK_EQ(0, weft_listener_close(listen_any(&where)));
     CHECK_EQ(-ECONNREFUSED, weft_tcp_connect(&s, &where, NULL));
-    f = weft_tcp_connect_future(&s, &where);
+    f = weft_tcp_connect_future(&s, &where, NULL);
+    CHECK_EQ(-ECONNREFUSED, weft_await(&f));
+    CHECK(weft_addr_format(&where, text, sizeof(text)) > 0);
+    f = weft_connect_future(&s, text);
     CHECK_EQ(-ECONNREFUSED, weft_await(&f));
     CHECK(s == (weft_stream *)&s);
     return 0;
@@ -31,6 +36,49 @@ static int refused(void *unused)
 TEST(connecting_to_nobody_is_refused)
 {
     test_run(refused, NULL);
+}
+
+END_TEST
+
+static int connect_by_text(void *unused)
+{
+    char text[6 + WEFT_ADDR_TEXT_MAX] = "tcp://";
+    weft_addr where, peer;
+    weft_listener *l = listen_any(&where);
+    weft_stream *s, *other;
+    weft_future f;
+
+    (void)unused;
+    CHECK(weft_addr_format(&where, text + 6, WEFT_ADDR_TEXT_MAX) > 0);
+    for (size_t skip = 0; skip <= 6; skip += 6) { /* with "tcp://", and without */
+        s = NULL;
+        f = weft_connect_future(&s, text + skip);
+        CHECK(!weft_future_is_ready(&f) && !s);
+        CHECK_EQ(0, weft_await(&f));
+        CHECK_EQ(0, weft_accept(l, &other));
+        CHECK_EQ(0, weft_stream_peer(s, &peer));
+        CHECK_EQ(weft_addr_port(&where), weft_addr_port(&peer));
+        CHECK_EQ(0, weft_close(s));
+        CHECK_EQ(0, weft_close(other));
+    }
+
+    /* The text is read at the first poll, not before and not after. */
+    s = NULL;
+    strcpy(text, "not yet");
+    f = weft_connect_future(&s, text);
+    CHECK(weft_addr_format(&where, text, WEFT_ADDR_TEXT_MAX) > 0);
+    CHECK_EQ(0, weft_await(&f));
+    CHECK_EQ(0, weft_close(s));
+    f = weft_connect_future(&s, text); /* never polled: nothing to undo */
+    weft_future_drop(&f);
+    CHECK_EQ(-ECANCELED, f.result);
+    CHECK_EQ(0, weft_listener_close(l));
+    return 0;
+}
+
+TEST(a_future_connects_to_a_text)
+{
+    test_run(connect_by_text, NULL);
 }
 
 END_TEST
@@ -245,18 +293,20 @@ static int options_before(void *unused)
     CHECK_EQ(0, weft_listener_addr(l, &where));
     CHECK_EQ(0, weft_addr_ip(&local, "127.0.0.2", 0));
     co.local = &local;
-    CHECK_EQ(0, weft_tcp_connect(&a, &where, &co));
-    CHECK_EQ(0, weft_accept(l, &b));
-    CHECK_EQ(0, weft_stream_get_nodelay(a));
-    CHECK_EQ(0, weft_stream_get_nodelay(b));
-    CHECK(weft_stream_get_receive_buffer(b) >= 40000);
-    CHECK(weft_stream_get_send_buffer(a) >= 30000);
-    CHECK_EQ(0, weft_stream_peer(b, &x));
-    CHECK(memcmp(((struct sockaddr_in *)(void *)&x.u)->sin_addr.s_addr == htonl(0x7f000002) ? "y"
-                                                                                            : "n",
-                 "y", 1) == 0);
-    CHECK_EQ(0, weft_close(a));
-    CHECK_EQ(0, weft_close(b));
+    for (int by_future = 0; by_future < 2; by_future++) {
+        weft_future f = weft_tcp_connect_future(&a, &where, &co);
+
+        CHECK_EQ(0, by_future ? weft_await(&f) : weft_tcp_connect(&a, &where, &co));
+        CHECK_EQ(0, weft_accept(l, &b));
+        CHECK_EQ(0, weft_stream_get_nodelay(a));
+        CHECK_EQ(0, weft_stream_get_nodelay(b));
+        CHECK(weft_stream_get_receive_buffer(b) >= 40000);
+        CHECK(weft_stream_get_send_buffer(a) >= 30000);
+        CHECK_EQ(0, weft_stream_peer(b, &x));
+        CHECK(((struct sockaddr_in *)(void *)&x.u)->sin_addr.s_addr == htonl(0x7f000002));
+        CHECK_EQ(0, weft_close(a));
+        CHECK_EQ(0, weft_close(b));
+    }
     CHECK_EQ(0, weft_listener_close(l));
     return 0;
 }
@@ -313,18 +363,28 @@ static int wrong_addresses(void *unused)
 {
     static const char *const bad[] = {"",       "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536",
                                       "tcp://", "[::1:80",   "1.2.3:80",   "127.0.0.1:8x"};
+    /* Names are not looked up. */
+    static const char *const unknown[] = {"unix:///tmp/x", "localhost:80"};
     weft_listener *l = NULL, *first;
     weft_stream *s = NULL;
     weft_addr where;
 
     (void)unused;
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        weft_future f = weft_connect_future(&s, bad[i]);
+
+        CHECK_EQ(-EINVAL, weft_await(&f));
         CHECK_EQ(-EINVAL, weft_listen(&l, bad[i], NULL));
+    }
+    for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
+        weft_future f = weft_connect_future(&s, unknown[i]);
+
+        CHECK_EQ(-ENOTSUP, weft_await(&f));
+        CHECK_EQ(-ENOTSUP, weft_connect(&s, unknown[i]));
+    }
     CHECK_EQ(-EINVAL, weft_listen(&l, NULL, NULL));
     CHECK_EQ(-EINVAL, weft_listen(NULL, "127.0.0.1:0", NULL));
     CHECK_EQ(-ENOTSUP, weft_listen(&l, "unix:///tmp/x", NULL));
-    CHECK_EQ(-ENOTSUP, weft_connect(&s, "unix:///tmp/x"));
-    CHECK_EQ(-ENOTSUP, weft_connect(&s, "localhost:80")); /* names are not looked up */
     CHECK_EQ(-EADDRNOTAVAIL, weft_listen(&l, "192.0.2.1:0", NULL));
     CHECK_EQ(-EINVAL, weft_listen(&l, "127.0.0.1:0", &(weft_listen_options){.backlog = -1}));
     first = listen_any(&where);
@@ -360,6 +420,175 @@ TEST(waiting_calls_are_refused_outside_tasks)
     CHECK_EQ(-EPERM, weft_read(s, &byte, 1));
     CHECK_EQ(0, weft_close(s));
     CHECK_EQ(0, close(fds[1]));
+    CHECK_EQ(0, weft_listener_close(l));
+}
+
+END_TEST
+
+/* --- out of descriptors ------------------------------------------------------------ */
+
+/* From now on there is no descriptor to be had. */
+static struct rlimit shortage_begin(void)
+{
+    struct rlimit before, none;
+    int free_fd = dup(STDERR_FILENO);
+
+    CHECK(free_fd >= 0);
+    CHECK_EQ(0, close(free_fd));
+    CHECK_EQ(0, getrlimit(RLIMIT_NOFILE, &before));
+    none = before;
+    none.rlim_cur = (rlim_t)free_fd; /* all below it are taken */
+    CHECK_EQ(0, setrlimit(RLIMIT_NOFILE, &none));
+    CHECK(dup(STDERR_FILENO) < 0);
+    return before;
+}
+
+static void shortage_end(struct rlimit before)
+{
+    CHECK_EQ(0, setrlimit(RLIMIT_NOFILE, &before));
+}
+
+/* Counts what is done to it. */
+struct bell {
+    weft_wakeable wakeable;
+    atomic_int refs, rings;
+};
+
+static void bell_retain(weft_wakeable *w)
+{
+    atomic_fetch_add(&((struct bell *)(void *)w)->refs, 1);
+}
+
+static void bell_wake(weft_wakeable *w)
+{
+    atomic_fetch_add(&((struct bell *)(void *)w)->rings, 1);
+}
+
+static void bell_release(weft_wakeable *w)
+{
+    atomic_fetch_sub(&((struct bell *)(void *)w)->refs, 1);
+}
+
+static const weft_wakeable_type bell_type = {bell_retain, bell_wake, bell_release};
+
+static weft_poll bell_poll(struct bell *b, weft_future *f)
+{
+    weft_waker waker = weft_waker_of(&b->wakeable);
+    weft_context cx = weft_context_of(&waker);
+    weft_poll p = weft_future_poll(f, &cx);
+
+    weft_waker_drop(&waker);
+    return p;
+}
+
+/* On a single thread, and nothing here awaits: so the pause's timer does not go off meanwhile, and
+ * who is woken is so by the abort. */
+static int abort_pauses(void *unused)
+{
+    struct bell one = {.wakeable = {&bell_type}}, two = {.wakeable = {&bell_type}};
+    struct rlimit before;
+
+    (void)unused;
+    for (int closing = 0; closing < 2; closing++) {
+        weft_addr where;
+        weft_listener *l = listen_any(&where);
+        weft_stream *s = NULL;
+        weft_future f = weft_accept_future(l, &s), dropped = weft_accept_future(l, &s);
+
+        atomic_store(&one.rings, 0);
+        atomic_store(&two.rings, 0);
+        before = shortage_begin();
+        /* Who gives up in a pause is forgotten. */
+        CHECK(bell_poll(&one, &dropped) == WEFT_PENDING);
+        weft_future_drop(&dropped);
+        CHECK_EQ(0, atomic_load(&one.refs));
+        /* It is the waker of the last poll that counts. */
+        CHECK(bell_poll(&one, &f) == WEFT_PENDING);
+        CHECK(bell_poll(&two, &f) == WEFT_PENDING);
+        CHECK_EQ(0, atomic_load(&one.refs));
+        CHECK_EQ(0, atomic_load(&two.rings));
+        if (closing)
+            CHECK_EQ(0, weft_listener_close(l));
+        else
+            weft_listener_abort(l);
+        CHECK_EQ(0, atomic_load(&one.rings));
+        CHECK_EQ(1, atomic_load(&two.rings));
+        CHECK(bell_poll(&one, &f) == WEFT_READY);
+        CHECK_EQ(-ESHUTDOWN, f.result);
+        CHECK_EQ(0, atomic_load(&one.refs));
+        CHECK_EQ(0, atomic_load(&two.refs));
+        CHECK(s == NULL);
+        shortage_end(before);
+        if (!closing)
+            CHECK_EQ(0, weft_listener_close(l));
+    }
+    return 0;
+}
+
+static int abort_pauses_of_tasks(void *unused)
+{
+    enum { ACCEPTORS = 4 };
+
+    weft_task *acceptors[ACCEPTORS];
+
+    (void)unused;
+    for (int closing = 0; closing < 2; closing++) {
+        weft_addr where;
+        weft_listener *l = listen_any(&where);
+        struct rlimit before = shortage_begin();
+
+        for (size_t i = 0; i < ACCEPTORS; i++)
+            acceptors[i] = spawn_waiting(accept_one, l);
+        weft_listener_abort(l);
+        if (closing)
+            CHECK_EQ(0, weft_listener_close(l));
+        for (size_t i = 0; i < ACCEPTORS; i++)
+            CHECK_EQ(-ESHUTDOWN, join(acceptors[i]));
+        shortage_end(before);
+        if (!closing)
+            CHECK_EQ(0, weft_listener_close(l));
+    }
+    return 0;
+}
+
+TEST(a_pause_for_want_of_descriptors_ends_with_the_listener)
+{
+    test_run_on(&test_flavours[0], abort_pauses, NULL);
+    test_run_on(&test_flavours[1], abort_pauses, NULL);
+    test_run(abort_pauses_of_tasks, NULL);
+}
+
+END_TEST
+
+static int accept_after(void *listener)
+{
+    weft_stream *s;
+    weft_addr where;
+    weft_task *t = spawn_waiting(accept_one, listener);
+
+    CHECK_EQ(0, weft_listener_addr(listener, &where));
+    CHECK_EQ(0, weft_tcp_connect(&s, &where, NULL));
+    CHECK_EQ(0, join(t));
+    return weft_close(s);
+}
+
+TEST(a_plain_thread_is_told_that_there_are_no_descriptors)
+{
+    weft_addr where;
+    weft_listener *l = listen_any(&where);
+    weft_context cx = weft_context_of(NULL);
+    weft_stream *s = NULL;
+
+    for (int i = 0; i < 3; i++) {
+        weft_future f = weft_accept_future(l, &s);
+        struct rlimit before = shortage_begin();
+
+        CHECK(weft_future_poll(&f, &cx) == WEFT_READY);
+        CHECK_EQ(-EMFILE, f.result);
+        CHECK(s == NULL);
+        shortage_end(before);
+    }
+    test_run(accept_after, l);
     CHECK_EQ(0, weft_listener_close(l));
 }
 
@@ -421,7 +650,9 @@ TEST(streams_outlive_their_runtime)
 
 END_TEST
 
-TEST_MAIN("tcp", connecting_to_nobody_is_refused, a_closed_listener_lets_all_its_acceptors_go,
-          acceptors_are_served_first_come_first_served, ipv6_works_as_ipv4_does,
-          options_are_set_and_told, two_listeners_can_share_a_port, wrong_addresses_are_refused,
-          waiting_calls_are_refused_outside_tasks, streams_outlive_their_runtime)
+TEST_MAIN("tcp", connecting_to_nobody_is_refused, a_future_connects_to_a_text,
+          a_closed_listener_lets_all_its_acceptors_go, acceptors_are_served_first_come_first_served,
+          ipv6_works_as_ipv4_does, options_are_set_and_told, two_listeners_can_share_a_port,
+          wrong_addresses_are_refused, waiting_calls_are_refused_outside_tasks,
+          a_pause_for_want_of_descriptors_ends_with_the_listener,
+          a_plain_thread_is_told_that_there_are_no_descriptors, streams_outlive_their_runtime)

@@ -282,7 +282,7 @@ static int client_connect(uint64_t seed, uint64_t *rand, weft_stream **s)
     int rc;
 
     do {
-        weft_future f = weft_tcp_connect_future(s, &net.addr);
+        weft_future f = weft_tcp_connect_future(s, &net.addr, NULL);
 
         rc = (int)(test_rand(rand) % 2 ? weft_await(&f)
                                        : weft_timeout(WEFT_US(test_rand(rand) % 2000), &f));

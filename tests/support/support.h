@@ -22,6 +22,10 @@
 #include <stdint.h>
 #include <weft.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* --- claims ----------------------------------------------------------------- */
 
 /* Unlike check's own macros these cost a comparison when they hold: use them in loops and on
@@ -31,7 +35,8 @@
  test_check_eq((long long)(want), (long long)(got), #got, __FILE__, __LINE__)
 #define CHECK_STR(want, got) test_check_str(want, got, #got, __FILE__, __LINE__)
 
-_Noreturn void test_failed(const char *file, int line, const char *format, ...) WEFT_PRINTF(3, 4);
+WEFT_NORETURN void test_failed(const char *file, int line, const char *format, ...)
+    WEFT_PRINTF(3, 4);
 void test_check_str(const char *want, const char *got, const char *what, const char *file,
                     int line);
 
@@ -112,5 +117,9 @@ void test_run(weft_fn *fn, void *arg);
 /* Abort, after printing every task of every runtime made here, unless the process ends within
  * that time (times test_slow()). The first call counts. */
 void test_watchdog(unsigned seconds);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *const variables[] = {
     "WEFT_FLAVOR",         "WEFT_WORKERS", "WEFT_MAX_BLOCKING", "WEFT_STACK_SIZE",
@@ -114,6 +115,67 @@ TEST(a_bad_variable_is_refused)
 
 END_TEST
 
+TEST(a_variable_of_zero_is_refused_where_zero_means_nothing)
+{
+    struct wf_settings s;
+
+    refuse_env("WEFT_WORKERS", "0");
+    refuse_env("WEFT_WORKERS", "0K");
+    refuse_env("WEFT_WORKERS", "000");
+    refuse_env("WEFT_MAX_BLOCKING", "0");
+    refuse_env("WEFT_STACK_SIZE", "0");
+    refuse_env("WEFT_STACK_SIZE", "0M");
+    refuse_env("WEFT_EVENT_INTERVAL", "0");
+    refuse_env("WEFT_GLOBAL_QUEUE_INTERVAL", "0");
+
+    clean_environment();
+    CHECK_EQ(0, setenv("WEFT_SPIN", "0", 1));
+    CHECK_EQ(0, setenv("WEFT_SEED", "0", 1));
+    CHECK_EQ(0, setenv("WEFT_LIFO", "0", 1));
+    CHECK_EQ(0, wf_config_resolve(&s, NULL, 0, false));
+    CHECK_EQ(0, s.config.spin);
+    CHECK(s.config.rng_seed != 0);
+    CHECK(!s.lifo);
+}
+
+END_TEST
+
+/* What is printed when a variable is refused. */
+static void refuse_env_saying(const char *name, const char *value, const char *want)
+{
+    char text[200] = "";
+    int ends[2], before = dup(STDERR_FILENO);
+    weft_config c = {0};
+    struct wf_settings s;
+
+    clean_environment();
+    CHECK_EQ(0, setenv(name, value, 1));
+    CHECK_EQ(0, pipe(ends));
+    CHECK_EQ(STDERR_FILENO, dup2(ends[1], STDERR_FILENO));
+    CHECK_EQ(-EINVAL, resolve(&s, &c));
+    CHECK_EQ(STDERR_FILENO, dup2(before, STDERR_FILENO));
+    CHECK(read(ends[0], text, sizeof(text) - 1) > 0);
+    CHECK_STR(want, text);
+    CHECK_EQ(0, close(ends[0]));
+    CHECK_EQ(0, close(ends[1]));
+    CHECK_EQ(0, close(before));
+}
+
+TEST(a_refusal_names_the_variable_and_what_it_may_be)
+{
+    refuse_env_saying("WEFT_WORKERS", "0K",
+                      "weft: WEFT_WORKERS=0K is not a valid value; it must be 1 to 1024\n");
+    refuse_env_saying("WEFT_STACK_SIZE", "0",
+                      "weft: WEFT_STACK_SIZE=0 is not a valid value; it must be 16384 to "
+                      "1073741824 bytes\n");
+    refuse_env_saying("WEFT_EVENT_INTERVAL", "4294967296",
+                      "weft: WEFT_EVENT_INTERVAL=4294967296 is not a valid value; it must be 1 to "
+                      "2147483647\n");
+    refuse_env_saying("WEFT_IO", "0", "weft: WEFT_IO=0 is not a valid value\n");
+}
+
+END_TEST
+
 TEST(words_are_read_in_any_case_and_empty_means_unset)
 {
     struct wf_settings s;
@@ -153,6 +215,12 @@ TEST(a_bad_field_is_refused)
     refuse(&(weft_config){.monitor = (weft_switch)3});
     refuse(&(weft_config){.signal_reports = (weft_switch)3});
     refuse(&(weft_config){.ignore_env = (weft_switch)3});
+    for (size_t i = 0; i < wf_array_count(((weft_config *)0)->spare_); i++) {
+        weft_config c = {0};
+
+        c.spare_[i] = 1;
+        refuse(&c);
+    }
     CHECK_EQ(-ENOTSUP, resolve(&s, &(weft_config){.io_backend = WEFT_IO_URING}));
 }
 
@@ -179,5 +247,7 @@ TEST(older_and_newer_callers_are_served)
 END_TEST
 
 TEST_MAIN("config", nothing_set_means_the_defaults, a_field_beats_the_environment_beats_the_default,
-          a_bad_variable_is_refused, words_are_read_in_any_case_and_empty_means_unset,
-          a_bad_field_is_refused, older_and_newer_callers_are_served)
+          a_bad_variable_is_refused, a_variable_of_zero_is_refused_where_zero_means_nothing,
+          a_refusal_names_the_variable_and_what_it_may_be,
+          words_are_read_in_any_case_and_empty_means_unset, a_bad_field_is_refused,
+          older_and_newer_callers_are_served)

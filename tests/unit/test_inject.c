@@ -78,7 +78,7 @@ static void *market_consume(void *arg)
             /* Of one producer each consumer sees them in order. */
             CHECK((int64_t)out[i]->id > last[row]);
             last[row] = (int64_t)out[i]->id;
-            CHECK_EQ(0, out[i]->flags++);
+            CHECK_EQ(0, out[i]->flags.raw++);
         }
         wf_add_u64(&m->taken, n, WF_RELAXED);
     }
@@ -101,7 +101,7 @@ TEST(many_producers_and_consumers_lose_and_double_nothing)
     CHECK_EQ(m.each * PRODUCERS, wf_load_u64(&m.taken, WF_RELAXED));
     CHECK_EQ(0, wf_inject_len(&m.queue));
     for (uint64_t i = 0; i < m.each * PRODUCERS; i++)
-        CHECK_EQ(1, m.tasks[i].flags);
+        CHECK_EQ(1, m.tasks[i].flags.raw);
     free(m.tasks);
 }
 

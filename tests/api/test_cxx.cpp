@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_cxx.cpp - the headers as C++17: what is a macro in C and a template here, the blocks that
+ * clean up, stackless tasks, futures of one's own, exceptions.
+ */
+#include "support.h"
+
+#include <atomic>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+
+static_assert(std::is_trivially_copyable<weft_future>::value, "a future is a plain value");
+static_assert(std::is_standard_layout<weft_task_options>::value, "so are options");
+static_assert(WEFT_MS(3) == 3000000u && WEFT_US(3) == 3000u && WEFT_NS(3) == 3u, "constants");
+static_assert(WEFT_SECS(UINT64_MAX) == WEFT_FOREVER, "that saturate");
+
+/* --- combinators ------------------------------------------------------------------- */
+
+static int first_of_several(void *)
+{
+    weft_future never = weft_pending_future(), now = weft_ready_future(7);
+    weft_future late = weft_sleep_future(WEFT_SECS(100));
+
+    CHECK_EQ(1, weft_select(&never, &now));
+    CHECK_EQ(7, now.result);
+
+    never = weft_pending_future();
+    now = weft_ready_future(8);
+    weft_future also = weft_ready_future(9);
+    CHECK_EQ(1, weft_select_biased(&never, &now, &also));
+    CHECK_EQ(8, now.result);
+
+    /* The loser is asked again, and wins in its turn. */
+    weft_future soon = weft_sleep_future(WEFT_MS(1));
+    now = weft_ready_future(10);
+    CHECK_EQ(0, weft_select_keep(&now, &soon));
+    CHECK(!weft_future_is_ready(&soon));
+    CHECK_EQ(1, weft_select_keep(&late, &soon));
+    weft_future_drop(&late);
+    CHECK(weft_future_is_ready(&soon));
+    return 0;
+}
+
+static int all_of_several(void *)
+{
+    weft_future a = weft_ready_future(1), b = weft_sleep_future(WEFT_US(200));
+    weft_future c = weft_yield_future();
+
+    CHECK_EQ(0, weft_join_all(&a, &b, &c));
+    CHECK_EQ(1, a.result);
+    CHECK_EQ(0, b.result);
+
+    a = weft_ready_future(-ENOENT);
+    b = weft_sleep_future(WEFT_SECS(100));
+    CHECK_EQ(-ENOENT, weft_try_join_all(&a, &b));
+    a = weft_ready_future(1);
+    b = weft_ready_future(2);
+    CHECK_EQ(0, weft_try_join_all(&a, &b));
+    return 0;
+}
+
+TEST(the_templates_are_the_macros_of_c)
+{
+    test_run(first_of_several, NULL);
+    test_run(all_of_several, NULL);
+}
+
+END_TEST
+
+/* --- blocks ------------------------------------------------------------------------ */
+
+static int leave_by_return(weft_instant *inside)
+{
+    WEFT_DEADLINE(WEFT_SECS(50))
+    {
+        *inside = weft_deadline_current();
+        return 3;
+    }
+    return 4;
+}
+
+static int leave_by_throw(void)
+{
+    WEFT_DEADLINE(WEFT_SECS(50))
+    {
+        WEFT_SHIELD
+        {
+            throw std::runtime_error("out");
+        }
+    }
+    return 0;
+}
+
+static int deadlines(void *)
+{
+    weft_instant inside = 0;
+    int rounds = 0, rc = 0;
+
+    WEFT_DEADLINE(WEFT_MS(1))
+    {
+        rc = weft_sleep(WEFT_SECS(100));
+        CHECK(weft_deadline_passed());
+    }
+    CHECK_EQ(-ETIMEDOUT, rc);
+    CHECK(!weft_deadline_passed());
+
+    /* break and continue leave the block, not the loop around it. */
+    for (int i = 0; i < 3; i++) {
+        WEFT_DEADLINE(WEFT_SECS(50))
+        {
+            if (i == 0)
+                break;
+            if (i == 1)
+                continue;
+            rounds += 10;
+        }
+        CHECK(weft_deadline_current() == WEFT_FOREVER);
+        rounds++;
+    }
+    CHECK_EQ(13, rounds);
+
+    CHECK_EQ(3, leave_by_return(&inside));
+    CHECK(inside != 0 && inside != WEFT_FOREVER);
+    CHECK(weft_deadline_current() == WEFT_FOREVER);
+
+    WEFT_DEADLINE_AT(weft_instant_add(weft_now(), WEFT_MS(1)))
+    {
+        rc = weft_sleep(WEFT_SECS(100));
+    }
+    CHECK_EQ(-ETIMEDOUT, rc);
+    return 0;
+}
+
+static int exceptions(void *)
+{
+    int caught = 0;
+
+    try {
+        leave_by_throw();
+    } catch (const std::runtime_error &) {
+        caught++; /* no wait in here */
+    }
+    CHECK_EQ(1, caught);
+    CHECK(weft_deadline_current() == WEFT_FOREVER);
+    CHECK_EQ(0, weft_yield());
+    return 0;
+}
+
+TEST(a_deadline_is_left_by_break_continue_return_and_throw)
+{
+    test_run(deadlines, NULL);
+    test_run(exceptions, NULL);
+}
+
+END_TEST
+
+/* Ends when it is cancelled; cleans up in a shield. */
+static int cleans_up(void *arg)
+{
+    std::atomic<int> *seen = static_cast<std::atomic<int> *>(arg);
+    int rc = weft_sleep(WEFT_SECS(100)), shielded = -1;
+
+    WEFT_SHIELD
+    {
+        CHECK(!weft_is_cancelled());
+        shielded = weft_sleep(WEFT_US(100));
+        if (shielded == 0)
+            break;
+        shielded = -1;
+    }
+    CHECK_EQ(0, shielded);
+    CHECK(weft_is_cancelled());
+    seen->fetch_add(1);
+    return rc;
+}
+
+static int shields(void *)
+{
+    std::atomic<int> seen{0};
+    weft_task *t = weft_spawn(cleans_up, &seen);
+    weft_task_info info;
+    int result = 0;
+
+    do {
+        CHECK_EQ(0, weft_yield());
+        CHECK_EQ(0, weft_task_get_info(t, &info));
+    } while (info.state != WEFT_TASK_IDLE);
+    weft_cancel(t);
+    CHECK_EQ(0, weft_join(t, &result));
+    CHECK_EQ(-ECANCELED, result);
+    CHECK_EQ(1, seen.load());
+    return 0;
+}
+
+TEST(a_shield_lets_a_cancelled_task_wait)
+{
+    test_run(shields, NULL);
+}
+
+END_TEST
+
+/* --- spawning ---------------------------------------------------------------------- */
+
+struct order {
+    int amount;
+    double price;
+    char name[24];
+};
+
+static int total(void *arg)
+{
+    const order *o = static_cast<const order *>(arg);
+
+    CHECK_STR("wool", o->name);
+    return static_cast<int>(o->amount * o->price);
+}
+
+static int count_up(void *arg)
+{
+    static_cast<std::atomic<int> *>(arg)->fetch_add(1);
+    return 0;
+}
+
+static int spawning(void *)
+{
+    std::atomic<int> ended{0};
+    order o = {4, 2.5, "wool"};
+    int result = 0;
+
+    weft_task *t = weft_spawn_copy(total, &o, sizeof(o));
+    std::memset(&o, 0, sizeof(o));
+    CHECK_EQ(0, weft_join(t, &result));
+    CHECK_EQ(10, result);
+
+    weft_task_options options = {};
+    options.name = "named";
+    t = weft_spawn_with(&options, total, &o);
+    CHECK_STR("named", weft_task_name(t));
+    std::strcpy(o.name, "wool");
+    CHECK_EQ(0, weft_join(t, &result));
+    CHECK_EQ(0, result);
+
+    /* A lambda that captures nothing is a function; the commas in it are none of the macro's. */
+    t = weft_spawn(
+        [](void *) {
+            int a = 20, b = 22;
+            return a + b;
+        },
+        NULL);
+    CHECK_EQ(0, weft_join(t, &result));
+    CHECK_EQ(42, result);
+
+    CHECK_EQ(0, weft_go(count_up, &ended));
+    std::atomic<int> *where = &ended;
+    CHECK_EQ(0, weft_go_copy([](void *p) { return count_up(*static_cast<std::atomic<int> **>(p)); },
+                             &where, sizeof(where)));
+    while (ended.load() < 2)
+        CHECK_EQ(0, weft_yield());
+    return 0;
+}
+
+TEST(tasks_are_spawned_from_functions_and_lambdas)
+{
+    test_run(spawning, NULL);
+}
+
+END_TEST
+
+/* --- stackless tasks --------------------------------------------------------------- */
+
+struct walker {
+    weft_async async; /* comes first */
+    weft_future step;
+    int i, sum;
+};
+
+static weft_poll walker_poll(void *self, weft_context *cx)
+{
+    walker *w = static_cast<walker *>(self);
+
+    WEFT_ASYNC_BEGIN(w);
+    for (w->i = 0; w->i < 5; w->i++) {
+        w->step = weft_sleep_future(WEFT_US(50));
+        WEFT_AWAIT(w, cx, &w->step);
+        w->step = weft_ready_future(w->i);
+        WEFT_AWAIT(w, cx, &w->step);
+        w->sum += static_cast<int>(w->step.result);
+    }
+    WEFT_RETURN(w, w->sum);
+    WEFT_ASYNC_END(w);
+}
+
+static const weft_async_type walker_type = {walker_poll, nullptr, sizeof(walker), "walker"};
+
+static int stackless(void *)
+{
+    walker state = {};
+    int result = 0;
+
+    CHECK_EQ(0, weft_join(weft_spawn_async(&walker_type, &state), &result));
+    CHECK_EQ(10, result);
+    CHECK_EQ(0, weft_go_async(&walker_type, &state));
+    return 0;
+}
+
+TEST(a_stackless_task_reads_as_straight_code)
+{
+    test_run(stackless, NULL);
+}
+
+END_TEST
+
+/* --- a future of one's own --------------------------------------------------------- */
+
+/* Ready when somebody has opened it. */
+class gate
+{
+  public:
+    weft_future passing()
+    {
+        static const weft_future_type type = {poll, drop, "gate"};
+        weft_future f = weft_future_of(&type);
+
+        f.words[0] = reinterpret_cast<uintptr_t>(this);
+        return f;
+    }
+
+    void open(ssize_t value)
+    {
+        weft_waker waker;
+        {
+            std::lock_guard<std::mutex> held(lock_);
+            open_ = true;
+            value_ = value;
+            waker = take();
+        }
+        weft_waker_wake(&waker);
+    }
+
+  private:
+    static gate *of(const weft_future *f)
+    {
+        return reinterpret_cast<gate *>(f->words[0]);
+    }
+
+    static weft_poll poll(weft_future *f, weft_context *cx)
+    {
+        gate *g = of(f);
+        weft_waker old = {};
+        bool open;
+        {
+            std::lock_guard<std::mutex> held(g->lock_);
+            open = g->open_;
+            if (!open) {
+                old = g->take();
+                g->waiting_ = weft_context_waker(cx);
+            }
+            f->result = g->value_;
+        }
+        weft_waker_drop(&old);
+        return open ? WEFT_READY : WEFT_PENDING;
+    }
+
+    static void drop(weft_future *f)
+    {
+        gate *g = of(f);
+        weft_waker old;
+        {
+            std::lock_guard<std::mutex> held(g->lock_);
+            old = g->take();
+        }
+        weft_waker_drop(&old);
+    }
+
+    weft_waker take()
+    {
+        weft_waker w = waiting_;
+
+        waiting_ = weft_waker{};
+        return w;
+    }
+
+    std::mutex lock_;
+    bool open_ = false;
+    ssize_t value_ = 0;
+    weft_waker waiting_ = {};
+};
+
+static int open_gate(void *arg)
+{
+    static_cast<gate *>(arg)->open(77);
+    return 0;
+}
+
+static int own_future(void *)
+{
+    gate g;
+    weft_future f = g.passing(), limit = weft_sleep_future(WEFT_MS(1));
+
+    CHECK_EQ(1, weft_select(&f, &limit)); /* and f was dropped */
+    f = g.passing();
+    weft_task *t = weft_spawn(open_gate, &g);
+    CHECK_EQ(77, weft_await(&f));
+    CHECK_EQ(0, weft_join(t, NULL));
+    f = g.passing();
+    CHECK_EQ(77, weft_timeout(WEFT_SECS(100), &f));
+    return 0;
+}
+
+TEST(a_future_may_be_made_of_a_class)
+{
+    test_run(own_future, NULL);
+}
+
+END_TEST
+
+/* --- the rest ---------------------------------------------------------------------- */
+
+/* Objects live across waits, and errno is the running thread's. */
+static int objects(void *)
+{
+    std::string text(1000, 'w');
+
+    for (int i = 0; i < 20; i++) {
+        errno = 1000 + i;
+        CHECK_EQ(1000 + i, errno);
+        CHECK_EQ(0, weft_yield());
+        errno = 0;
+        CHECK(std::strtoul("99999999999999999999999999", nullptr, 10) == ULONG_MAX);
+        CHECK_EQ(ERANGE, errno);
+        text += 'x';
+    }
+    CHECK_EQ(1020, text.size());
+    return 0;
+}
+
+TEST(errno_is_looked_up_at_each_use)
+{
+    test_run(objects, NULL);
+}
+
+END_TEST
+
+TEST(a_runtime_is_built_from_a_config)
+{
+    weft_config config = {};
+    weft_runtime *rt = nullptr;
+    weft_metrics m;
+    weft_task *t = nullptr;
+    std::atomic<int> ran{0};
+    int result = -1;
+
+    config.worker_threads = 2;
+    config.ignore_env = WEFT_ON;
+    CHECK_EQ(0, weft_runtime_new(&rt, &config));
+    CHECK_EQ(0, weft_spawn_on(rt, &t, nullptr, count_up, &ran));
+    CHECK_EQ(0, weft_join_blocking(t, &result));
+    CHECK_EQ(0, weft_block_on(rt, count_up, &ran, &result));
+    CHECK_EQ(2, ran.load());
+    CHECK_EQ(0, weft_metrics_snapshot(rt, &m));
+    CHECK_EQ(2, m.spawned);
+    CHECK_EQ(0, weft_runtime_shutdown(rt, WEFT_SECS(10)));
+    weft_runtime_free(rt);
+}
+
+END_TEST
+
+TEST_MAIN("cxx", the_templates_are_the_macros_of_c,
+          a_deadline_is_left_by_break_continue_return_and_throw,
+          a_shield_lets_a_cancelled_task_wait, tasks_are_spawned_from_functions_and_lambdas,
+          a_stackless_task_reads_as_straight_code, a_future_may_be_made_of_a_class,
+          errno_is_looked_up_at_each_use, a_runtime_is_built_from_a_config)
