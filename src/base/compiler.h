@@ -71,8 +71,8 @@ static inline void *wf_unconst(const void *p)
 }
 
 /* The struct that holds this member; the pointer must be to the member's type. */
-#define wf_container_of(ptr, type, member)                \
- ((type *)(void *)((char *)(ptr)-offsetof(type, member) - \
-                   0 * sizeof(1 ? (ptr) : &((type *)NULL)->member)))
+#define wf_container_of(ptr, type, member)                                           \
+ ((type *)(void *)((char *)(1 ? (ptr) : (__typeof__(&((type *)NULL)->member))NULL) - \
+                   offsetof(type, member)))
 
 #endif

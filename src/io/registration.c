@@ -150,7 +150,8 @@ struct wf_io *wf_io_of_data(uint64_t data)
 
 static weft_wakeable *way_waiter(uint64_t word)
 {
-    return (weft_wakeable *)(uintptr_t)(word & ~WAY_FLAGS); /* NOLINT */
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): the word is a pointer and flags */
+    return (weft_wakeable *)(uintptr_t)(word & ~WAY_FLAGS);
 }
 
 void wf_io_prefetch(uint64_t waiter_of, uint64_t memory_of)
