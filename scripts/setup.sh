@@ -38,7 +38,7 @@ as_root() {
     elif command -v sudo >/dev/null; then
         sudo "$@"
     else
-        echo "setup.sh: neither root nor sudo; as root: $*" >&2
+        echo "setup.sh: neither root nor sudo; as root: apt-get update && apt-get install ${missing[*]}" >&2
         exit 1
     fi
 }

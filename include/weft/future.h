@@ -183,31 +183,31 @@ WEFT_API weft_future weft_timeout_future(weft_duration limit, weft_future *inner
 #ifdef __cplusplus
 } /* extern "C" */
 
-template <typename... F> static inline ssize_t weft_select(F *...f)
+template <typename... F> static inline ssize_t weft_select(F... f)
 {
     weft_future *const list[] = {f...};
     return weft_select_n(list, sizeof...(f), WEFT_SELECT_RANDOM);
 }
 
-template <typename... F> static inline ssize_t weft_select_biased(F *...f)
+template <typename... F> static inline ssize_t weft_select_biased(F... f)
 {
     weft_future *const list[] = {f...};
     return weft_select_n(list, sizeof...(f), WEFT_SELECT_BIASED);
 }
 
-template <typename... F> static inline ssize_t weft_select_keep(F *...f)
+template <typename... F> static inline ssize_t weft_select_keep(F... f)
 {
     weft_future *const list[] = {f...};
     return weft_select_n(list, sizeof...(f), WEFT_SELECT_KEEP);
 }
 
-template <typename... F> static inline int weft_join_all(F *...f)
+template <typename... F> static inline int weft_join_all(F... f)
 {
     weft_future *const list[] = {f...};
     return weft_join_all_n(list, sizeof...(f));
 }
 
-template <typename... F> static inline ssize_t weft_try_join_all(F *...f)
+template <typename... F> static inline ssize_t weft_try_join_all(F... f)
 {
     weft_future *const list[] = {f...};
     return weft_try_join_all_n(list, sizeof...(f));

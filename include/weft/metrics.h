@@ -3,8 +3,9 @@
  * weft/metrics.h - counters, read at any time from any thread.
  *
  * They are plain words written by one thread each: a reader may be a moment behind, never
- * wrong for good. Times are in nanoseconds. Polls shorter than half a microsecond on average are
- * timed in groups, so that the clock costs at most two parts in a hundred.
+ * wrong for good. Times are in nanoseconds. Polls are timed one by one; only a
+ * worker that runs hundreds of polls of less than half a microsecond without a pause times them in
+ * groups, so that the clock costs at most two parts in a hundred.
  */
 #ifndef WEFT_METRICS_H
 #define WEFT_METRICS_H

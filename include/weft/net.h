@@ -50,7 +50,8 @@ typedef struct weft_listen_options {
  * weft_listen - listen at "tcp://127.0.0.1:8080" (or without "tcp://"; port 0: any free one).
  *
  * Does not await; from any thread. options may be NULL.
- * Returns  0; *l is the caller's.  -EINVAL, -EADDRINUSE, -EACCES, -EMFILE, -ENOMEM, ...
+ * Returns  0; *l is the caller's.  -EINVAL, -ENOTSUP (a host name, another scheme), -EADDRINUSE,
+ *          -EACCES, -EMFILE, -ENOMEM, ...
  */
 WEFT_API WEFT_MUST_CHECK int weft_listen(weft_listener **l, const char *address,
                                          const weft_listen_options *options);
@@ -70,8 +71,9 @@ WEFT_API WEFT_MUST_CHECK int weft_tcp_listen(weft_listener **l, const weft_addr 
 WEFT_API WEFT_MUST_CHECK int weft_accept(weft_listener *l, weft_stream **s);
 WEFT_API weft_future weft_accept_future(weft_listener *l, weft_stream **s);
 
+/* Waiting tasks get -ESHUTDOWN, and so does who comes later; the handle stays. NULL is ignored. */
 WEFT_API void weft_listener_abort(weft_listener *l);
-/* Consume the handle. Waiting tasks get -ESHUTDOWN. NULL is ignored. */
+/* The same, and consume the handle. */
 WEFT_API int weft_listener_close(weft_listener *l);
 WEFT_API int weft_listener_addr(const weft_listener *l, weft_addr *a);
 WEFT_API int weft_listener_fd(const weft_listener *l);

@@ -67,7 +67,7 @@ typedef struct weft_config {
  * weft_run - run fn(arg) as the first task of a new runtime and return its exit status.
  *
  * Builds the default runtime (WEFT_* environment variables apply), waits for fn, cancels what
- * still runs, and frees all. Results 0 to 125 pass through; a negative one is
+ * still runs, and frees all. Results 0 to 125 pass through, larger ones become 125; a negative one is
  * printed and becomes 1; a runtime that cannot be built is printed and gives 1.
  * From a plain thread only.
  */

@@ -94,7 +94,7 @@ WEFT_API int weft_go_copy_at(const char *site, weft_fn *fn, const void *args, si
  *          -ENOMEM      t is NULL, as weft_spawn gives it
  *          -EDEADLK     t is the calling task
  *          -EBUSY       another task is joining it
- *          -EINVAL      (debug builds) the handle was joined or freed before
+ *          -EINVAL      (debug builds) the handle was joined or freed before; else undefined
  *          -ECANCELED, -ETIMEDOUT, -EPERM as weft_await
  */
 WEFT_API WEFT_MUST_CHECK int weft_join(weft_task *t, int *result);

@@ -58,7 +58,7 @@ WEFT_API weft_deadline *weft_deadline_enter_at(weft_deadline *scope, weft_instan
 WEFT_API void weft_deadline_leave(weft_deadline *scope);
 
 /* Has any deadline around the running code passed? Tells -ETIMEDOUT of a deadline from that
- * of the network. */
+ * of the network: ask inside the block. */
 WEFT_API bool weft_deadline_passed(void);
 
 /* The nearest deadline around the running code; WEFT_FOREVER when there is none. */

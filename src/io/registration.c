@@ -429,7 +429,7 @@ void wf_io_refuse(struct wf_io *io)
 bool wf_io_is_refused(const struct wf_io *io, enum wf_io_direction way)
 {
     /* acquire: pairs with io_close_way; the descriptor is shut down only after it */
-    return (wf_load_u64(&((struct wf_io *)(uintptr_t)io)->way[way], WF_ACQUIRE) & WAY_CLOSED) != 0;
+    return (wf_load_u64(&io->way[way], WF_ACQUIRE) & WAY_CLOSED) != 0;
 }
 
 void wf_io_abort(struct wf_io *io)

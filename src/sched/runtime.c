@@ -157,8 +157,9 @@ static int runtime_start_threads(weft_runtime *rt)
     }
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc < 0) {
-        wf_log("weft_runtime_new: thread %u of %u cannot be created (%s); see ulimit -u", i + 1,
-               rt->workers, weft_strerror(rc));
+        wf_log("weft_runtime_new: thread %u of %u cannot be created (%s): memory or threads are short; "
+               "see ulimit -u, ulimit -v and weft_config.worker_threads",
+               i + 1, rt->workers, weft_strerror(rc));
         wf_store_u32(&rt->phase, WF_PHASE_STOPPED, WF_RELEASE);
         wf_hub_signal(&rt->hub);
         while (i-- > 0)
@@ -831,21 +832,28 @@ int(weft_run)(weft_fn *fn, void *arg)
 int weft_run_at(const char *site, weft_fn *fn, void *arg)
 {
     weft_runtime *rt;
-    int result = 0, rc = runtime_new(&rt, NULL, 0, true);
+    int result = 0, rc;
 
+    if (wf_thread_self()) {
+        wf_log("weft_run: called inside a task; spawn the function instead");
+        return 1;
+    }
+    rc = runtime_new(&rt, NULL, 0, true);
     if (rc < 0) {
         wf_log("weft_run: no runtime: %s", weft_strerror(rc));
         return 1;
     }
     rc = weft_block_on_at(site, rt, fn, arg, &result);
     weft_runtime_free(rt);
-    if (rc == 0)
-        rc = result;
     if (rc < 0) {
-        wf_log("%s", weft_strerror(rc));
+        wf_log("weft_run: the first task cannot be run: %s", weft_strerror(rc));
         return 1;
     }
-    return rc > 125 ? 125 : rc;
+    if (result < 0) {
+        wf_log("weft_run: the first task returned %d: %s", result, weft_strerror(result));
+        return 1;
+    }
+    return result > 125 ? 125 : result;
 }
 
 weft_runtime *weft_runtime_current(void)

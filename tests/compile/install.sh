@@ -47,9 +47,9 @@ cat >"$tmp/find/CMakeLists.txt" <<END
 cmake_minimum_required(VERSION 3.25)
 project(user C)
 find_package(weft 0.1 REQUIRED)
-add_executable(user_shared $user)
+add_executable(user_shared "$user")
 target_link_libraries(user_shared PRIVATE weft::weft)
-add_executable(user_static $user)
+add_executable(user_static "$user")
 target_link_libraries(user_static PRIVATE weft::weft-static)
 END
 "$cmake" -S "$tmp/find" -B "$tmp/find/build" "-DCMAKE_C_COMPILER=$cc" \
@@ -64,12 +64,12 @@ cat >"$tmp/fetch/CMakeLists.txt" <<END
 cmake_minimum_required(VERSION 3.25)
 project(user C)
 include(FetchContent)
-FetchContent_Declare(weft SOURCE_DIR $source)
+FetchContent_Declare(weft SOURCE_DIR "$source")
 FetchContent_MakeAvailable(weft)
 if(TARGET weft-load OR TARGET weft-bench OR TARGET test_support)
     message(FATAL_ERROR "more than the library is built")
 endif()
-add_executable(user $user)
+add_executable(user "$user")
 target_link_libraries(user PRIVATE weft::weft-static)
 END
 "$cmake" -S "$tmp/fetch" -B "$tmp/fetch/build" "-DCMAKE_C_COMPILER=$cc" \
