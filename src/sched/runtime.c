@@ -157,9 +157,10 @@ static int runtime_start_threads(weft_runtime *rt)
     }
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc < 0) {
-        wf_log("weft_runtime_new: thread %u of %u cannot be created (%s): memory or threads are short; "
-               "see ulimit -u, ulimit -v and weft_config.worker_threads",
-               i + 1, rt->workers, weft_strerror(rc));
+        wf_log(
+            "weft_runtime_new: thread %u of %u cannot be created (%s): memory or threads are short; "
+            "see ulimit -u, ulimit -v and weft_config.worker_threads",
+            i + 1, rt->workers, weft_strerror(rc));
         wf_store_u32(&rt->phase, WF_PHASE_STOPPED, WF_RELEASE);
         wf_hub_signal(&rt->hub);
         while (i-- > 0)

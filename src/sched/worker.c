@@ -32,10 +32,11 @@
 
 #include <weft/time.h>
 
-#define LIFO_RUNS_MAX  3
-#define BACKLOG_TURN   4  /* every so many takes is the backlog's */
-#define BACKLOG_OLDEST 64 /* so often a take from the backlog is its oldest: counted in takes of all kinds */
-#define PREFETCH_LINES 6  /* of a parked fiber's frames: a read has 5 to 8 */
+#define LIFO_RUNS_MAX 3
+#define BACKLOG_TURN  4 /* every so many takes is the backlog's */
+#define BACKLOG_OLDEST \
+ 64 /* so often a take from the backlog is its oldest: counted in takes of all kinds */
+#define PREFETCH_LINES 6 /* of a parked fiber's frames: a read has 5 to 8 */
 #define INJECT_MIN     2
 #define INJECT_MAX     127
 #define INJECT_BATCH   128
