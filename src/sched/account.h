@@ -31,7 +31,10 @@ WF_INLINE void wf_account_max(struct wf_atomic_u32 *max, uint64_t ticks)
         wf_store_u32(max, units > UINT32_MAX ? UINT32_MAX : (uint32_t)units, WF_RELAXED);
 }
 
-/* A task that was woken or spawned begins its poll. */
+/*
+ * A task that was woken or spawned begins its poll. Of a group only the first one's wait is read, and stands for
+ * all of the group's; single polls are groups of one.
+ */
 WF_INLINE void wf_account_begin(struct wf_worker *w, struct weft_task *t)
 {
     /* relaxed: statistics with one writer; ready_at came with the task */
@@ -39,7 +42,7 @@ WF_INLINE void wf_account_begin(struct wf_worker *w, struct weft_task *t)
     uint64_t delay = w->thread.poll_from - ready_at;
 
     if ((int64_t)delay > 0) {
-        wf_count_u64(&t->delay, delay);
+        wf_count_u64(&t->delay, delay * w->group_size);
         wf_account_max(&t->delay_max, delay);
     }
 }
@@ -52,10 +55,9 @@ WF_INLINE void wf_account_group(struct wf_worker *w, struct weft_task *t)
     uint64_t mean = polls > 1 ? spent / polls : spent;
 
     w->thread.poll_from = now;
-    if (t) {
-        wf_count_u64(&t->poll_time, spent);
-        wf_account_max(&t->poll_max, mean);
-    }
+    wf_count_u64(&w->seat->counters.polls, polls);
+    wf_count_u64(&t->poll_time, spent);
+    wf_account_max(&t->poll_max, mean);
     w->poll_mean = w->poll_mean - w->poll_mean / 8 + mean / 8;
     w->short_polls = mean < w->rt->tick_exact ? w->short_polls + polls : 0;
     w->group_size = 1;
@@ -72,17 +74,20 @@ WF_INLINE void wf_account_group(struct wf_worker *w, struct weft_task *t)
 /* The worker begins, or has slept: time starts anew, exactly. */
 WF_INLINE void wf_account_restart(struct wf_worker *w)
 {
+    wf_count_u64(&w->seat->counters.polls, w->group_size - w->group_left);
     w->thread.poll_from = wf_ticks();
     w->thread.exact_clock = true;
     w->group_size = w->group_left = 1;
     w->short_polls = 0;
 }
 
-/* A poll has ended. Call before anyone else can run the task. */
-WF_INLINE void wf_account_end(struct wf_worker *w, struct weft_task *t)
+/* Polls of t have ended, no more than are left of the group. Call before anyone else can run the task. The seat's own
+ * count follows with the group. */
+WF_INLINE void wf_account_end(struct wf_worker *w, struct weft_task *t, uint32_t polls)
 {
-    wf_count_u64(&t->polls, 1);
-    if (--w->group_left == 0)
+    wf_count_u64(&t->polls, polls);
+    w->group_left -= polls;
+    if (w->group_left == 0)
         wf_account_group(w, t);
 }
 

@@ -261,12 +261,20 @@ static struct weft_task *worker_next(struct wf_worker *w)
     return t ? t : worker_take_injected(w);
 }
 
-/* After a poll that was pending or ended: is it time for a look (W1)? */
-static void worker_pace(struct wf_worker *w)
+/* How often a lone task that yields may be polled before the books are kept again. */
+static uint32_t worker_run_length(const struct wf_worker *w)
+{
+    uint32_t look = w->until_look > 0 ? (uint32_t)w->until_look : 1;
+
+    return w->group_left < look ? w->group_left : look;
+}
+
+/* After polls that were pending or ended: is it time for a look (W1)? */
+static void worker_pace(struct wf_worker *w, uint32_t polls)
 {
     uint64_t since;
 
-    w->until_look--;
+    w->until_look -= (int32_t)polls;
     if (!w->thread.exact_clock)
         return;
     since = w->thread.poll_from - w->looked_at;
@@ -349,7 +357,8 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
      * told by a later poll. */
     if (!w->rt->single && wf_idle_would_wake(&w->rt->idle) && !worker_alone(w))
         wf_worker_notify(w);
-    wf_account_begin(w, t);
+    if (w->group_left == w->group_size)
+        wf_account_begin(w, t);
     if (wf_task_flag(t, WF_TASK_F_YIELDED)) {
         wf_task_set_flag(t, WF_TASK_F_YIELDED, false);
         wf_task_state_resume(t);
@@ -359,16 +368,20 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
     }
     th->task = t;
     do {
-        th->budget = WF_COOP_BUDGET;
-        worker_hook(w->rt->set.config.on_task_poll_start, w, t);
-        wf_seat_leave(s);
-        result = stackless ? wf_async_poll(t, cancelled) : wf_fiber_poll(t, th, cancelled);
-        worker_hook(w->rt->set.config.on_task_poll_stop, w, t);
-        if (wf_unlikely(!wf_seat_enter(s)))
-            worker_wait_seat(s);
-        wf_count_u64(&s->counters.polls, 1);
-        wf_account_end(w, t);
-        worker_pace(w);
+        uint32_t most = worker_run_length(w), polls = 0;
+
+        do {
+            th->budget = WF_COOP_BUDGET;
+            worker_hook(w->rt->set.config.on_task_poll_start, w, t);
+            wf_seat_leave(s);
+            result = stackless ? wf_async_poll(t, cancelled) : wf_fiber_poll(t, th, cancelled);
+            worker_hook(w->rt->set.config.on_task_poll_stop, w, t);
+            if (wf_unlikely(!wf_seat_enter(s)))
+                worker_wait_seat(s);
+            polls++;
+        } while (result == WF_POLL_YIELD && polls < most && worker_alone(w));
+        wf_account_end(w, t, polls);
+        worker_pace(w, polls);
     } while (result == WF_POLL_YIELD && w->until_look > 0 && worker_alone(w));
     th->task = NULL;
     if (result == WF_POLL_PENDING) {
