@@ -5,7 +5,7 @@
  * They are plain words written by one thread each: a reader may be a moment behind, never
  * wrong for good. Times are in nanoseconds. Polls are timed one by one; only a
  * worker that runs hundreds of polls of less than half a microsecond without a pause times them in
- * groups, so that the clock costs at most two parts in a hundred.
+ * groups, so that the clock costs next to nothing.
  */
 #ifndef WEFT_METRICS_H
 #define WEFT_METRICS_H

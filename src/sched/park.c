@@ -269,6 +269,8 @@ awake:
     /* The clock has moved on: what is woken from here on is ready from now. */
     wf_account_restart(w);
     w->looked_at = w->thread.poll_from;
+    /* relaxed: see worker_look_elsewhere */
+    wf_store_u64(&w->seat->looked, w->looked_at, WF_RELAXED);
     w->until_look = (int32_t)rt->set.config.event_interval;
     park_hook(rt->set.config.on_thread_unpark, w);
 }

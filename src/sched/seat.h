@@ -58,6 +58,7 @@ struct wf_seat {
     /* anyone */
     struct wf_wheel wheel;
     struct wf_poller poller;
+    struct wf_atomic_u64 looked; /* ticks, when somebody last saw to wheel and poller; a glance */
     struct wf_seat_counters counters WF_ALIGNED(WF_CACHE_LINE);
 };
 

@@ -168,15 +168,27 @@ static uint32_t worker_inject_interval(const struct wf_worker *w)
     return polls < INJECT_MIN ? INJECT_MIN : polls > INJECT_MAX ? INJECT_MAX : (uint32_t)polls;
 }
 
-/* Another seat, chosen at random: if its due timers were left lying its worker is stuck. */
-static void worker_look_elsewhere(struct wf_worker *w, uint64_t now)
+/*
+ * Another seat, chosen at random: if it is not asleep and has not looked for a millisecond, its worker is stuck, or
+ * its thread preempted. Then its timers and events are served here, also when nobody is idle.
+ */
+static unsigned worker_look_elsewhere(struct wf_worker *w, uint64_t now)
 {
-    unsigned i = wf_rand_below(&w->seat->rand, w->rt->workers);
-    struct wf_seat *other = &w->rt->seats[i];
+    struct wf_seat *other = &w->rt->seats[wf_rand_below(&w->seat->rand, w->rt->workers)];
+    unsigned woken = 0;
 
-    if (other != w->seat && wf_wheel_next(&other->wheel) + WEFT_MS(1) < now &&
-        wf_wheel_next(&other->wheel) != WEFT_FOREVER)
-        wf_worker_fire_timers(w, other, now);
+    /* relaxed, all of them: glances */
+    if (other == w->seat || wf_load_u64(&other->counters.parked_at, WF_RELAXED) ||
+        (int64_t)(w->looked_at - wf_load_u64(&other->looked, WF_RELAXED)) <
+            (int64_t)(2 * w->rt->tick_half_ms))
+        return 0;
+    /* Once a millisecond is often enough for all of us. */
+    wf_store_u64(&other->looked, w->looked_at, WF_RELAXED);
+    if (wf_wheel_next(&other->wheel) <= now)
+        woken += wf_worker_fire_timers(w, other, now);
+    if (wf_load_u32(&other->poller.watched, WF_RELAXED))
+        woken += wf_worker_harvest(w, &other->poller);
+    return woken;
 }
 
 /* Is nothing ready here? */
@@ -194,6 +206,7 @@ static void worker_look(struct wf_worker *w)
     uint64_t now;
 
     w->looked_at = wf_ticks();
+    wf_store_u64(&s->looked, w->looked_at, WF_RELAXED);
     w->round_end = wf_load_u64(&s->ready.tail, WF_RELAXED);
     w->until_look = (int32_t)w->rt->set.config.event_interval;
     if (wf_wheel_next(&s->wheel) != WEFT_FOREVER || !w->rt->single) {
@@ -201,7 +214,7 @@ static void worker_look(struct wf_worker *w)
         if (wf_wheel_next(&s->wheel) <= now)
             woken += wf_worker_fire_timers(w, s, now);
         if (!w->rt->single)
-            worker_look_elsewhere(w, now);
+            woken += worker_look_elsewhere(w, now);
     }
     /* A single worker with nothing to do asks when it sleeps, by the same call. relaxed: see
      * wf_poller_add */
