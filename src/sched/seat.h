@@ -36,6 +36,7 @@ struct wf_seat_counters {
     struct wf_atomic_u64 parked_at; /* clock, while asleep; else 0 */
 };
 
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): the counters stand apart */
 struct wf_seat {
     /* set once */
     struct weft_runtime *rt;
