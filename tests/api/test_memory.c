@@ -13,20 +13,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#if defined(__has_include)
-# if __has_include(<valgrind/valgrind.h>)
-#  include <valgrind/valgrind.h>
-#  define ON_VALGRIND (RUNNING_ON_VALGRIND != 0)
-# endif
-# if defined(__has_feature)
-#  if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#   define SANITIZED true
-#  endif
-# endif
-#endif
-#ifndef ON_VALGRIND
-# define ON_VALGRIND false
-#endif
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 # define SANITIZED true
 #endif

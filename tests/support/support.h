@@ -47,6 +47,24 @@ static inline void test_check_eq(long long want, long long got, const char *what
         test_failed(file, line, "%s is %lld, not %lld", what, got, want);
 }
 
+/* --- where this runs -------------------------------------------------------- */
+
+/* Valgrind keeps descriptors and address space for itself, and its own idea of their limits. */
+#if defined(__has_include)
+# if __has_include(<valgrind/valgrind.h>)
+#  include <valgrind/valgrind.h>
+#  define ON_VALGRIND (RUNNING_ON_VALGRIND != 0)
+# endif
+# if defined(__has_feature)
+#  if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#   define SANITIZED true
+#  endif
+# endif
+#endif
+#ifndef ON_VALGRIND
+# define ON_VALGRIND false
+#endif
+
 /* --- programs --------------------------------------------------------------- */
 
 #define TEST(name) START_TEST(name)
