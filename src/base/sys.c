@@ -337,11 +337,6 @@ void wf_sys_thread_yield(void)
     (void)sched_yield();
 }
 
-pid_t wf_sys_getpid(void)
-{
-    return getpid();
-}
-
 /* The numbers at the beginning of a cgroup's file. Returns how many there are, at most max. */
 static size_t sys_cgroup_read(const char *mount, const char *path, const char *name,
                               long long *numbers, size_t max)

@@ -77,7 +77,6 @@ int wf_sys_membarrier_register(void);
 int wf_sys_membarrier(void); /* every running thread of the process passes a full barrier */
 int wf_sys_timer_slack(uint64_t ns);
 int wf_sys_random(void *buffer, size_t size);
-pid_t wf_sys_getpid(void);
 void wf_sys_thread_yield(void); /* to whom this thread has to wait for */
 /* The processors that this process may use, by its affinity and its cgroup's quota; at least 1. */
 unsigned wf_sys_cpu_count(void);

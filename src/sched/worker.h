@@ -29,7 +29,6 @@ struct wf_worker {
     uint64_t alarmed;     /* the earliest timer of the seat when the alarm was last told */
     uint64_t last_sleep;  /* ns: how long the last sleep was, for the adaptive spin */
     bool searching;
-    const struct weft_task *root; /* current-thread: leave when it has ended */
 };
 
 /* A thread's way in and out: sets up and tears down what the thread needs to poll tasks. */

@@ -159,47 +159,45 @@ static bool combine_valid(weft_future *const futures[], size_t n, size_t least)
     return there >= least;
 }
 
+/* Wait for a combinator. Refused on entry it never reached its branches, which are dropped here; flags is 0 but
+ * for a select. */
+static ssize_t combine_await(weft_future *f)
+{
+    ssize_t rc = weft_await(f);
+
+    if (rc < 0 && rc != -EPERM && !(f->words[COMBINE_FLAGS] & WEFT_SELECT_KEEP))
+        combine_drop(f);
+    return rc;
+}
+
 ssize_t weft_select_n(weft_future *const futures[], size_t n, unsigned flags)
 {
     weft_future f;
-    ssize_t rc;
 
     if (!combine_valid(futures, n, 1))
         return wf_misuse(-EINVAL, "weft_select: no branch, or a branch without a type");
     f = weft_select_future(futures, n, flags);
-    rc = weft_await(&f);
-    /* Refused on entry: the branches were never reached. */
-    if (rc < 0 && rc != -EPERM && !(flags & WEFT_SELECT_KEEP))
-        combine_drop(&f);
-    return rc;
+    return combine_await(&f);
 }
 
 int weft_join_all_n(weft_future *const futures[], size_t n)
 {
     weft_future f;
-    int rc;
 
     if (!combine_valid(futures, n, 0))
         return wf_misuse(-EINVAL, "weft_join_all: a future without a type");
     f = weft_join_all_future(futures, n);
-    rc = (int)weft_await(&f);
-    if (rc < 0 && rc != -EPERM)
-        combine_drop(&f);
-    return rc;
+    return (int)combine_await(&f);
 }
 
 ssize_t weft_try_join_all_n(weft_future *const futures[], size_t n)
 {
     weft_future f;
-    ssize_t rc;
 
     if (!combine_valid(futures, n, 0))
         return wf_misuse(-EINVAL, "weft_try_join_all: a future without a type");
     f = weft_try_join_all_future(futures, n);
-    rc = weft_await(&f);
-    if (rc < 0 && rc != -EPERM)
-        combine_drop(&f);
-    return rc;
+    return combine_await(&f);
 }
 
 /* Timeout: the timer holds the limit until it is armed; behind it the inner future. */

@@ -22,12 +22,6 @@
 
 struct weft_task;
 
-/* What the caller must do after a transition. */
-enum wf_task_verdict {
-    WF_TASK_NOTHING,
-    WF_TASK_PUSH /* put it on a run queue */
-};
-
 __attribute__((warn_unused_result)) bool wf_task_notify(struct weft_task *t);
 __attribute__((warn_unused_result)) bool wf_task_state_cancel(struct weft_task *t);
 

@@ -374,25 +374,35 @@ void wf_timer_arm(struct wf_timer *t, struct wf_wheel *w, uint64_t deadline_ns,
     wheel_unlock(w);
 }
 
-bool wf_timer_cancel(struct wf_timer *t)
+/*
+ * The wheel of an armed timer, locked; NULL when it is not armed.
+ *
+ * That is seen without the lock: IDLE can only be turned into ARMED by the owner, who is our
+ * caller. FIRED is stored by who fires as the last touch of t, so nobody else has t in hand:
+ * acquire, pairs with the release in wheel_fire. ARMED may turn into FIRED until we have the lock.
+ */
+static struct wf_wheel *wheel_lock_armed(struct wf_timer *t)
 {
-    weft_wakeable *target;
     struct wf_wheel *w;
 
-    /*
-     * Without the lock: IDLE can only be turned into ARMED by the owner, who is our caller. FIRED
-     * is stored by who fires as the last touch of t, so nobody else has t in hand: acquire,
-     * pairs with the release in wheel_fire. ARMED may turn into FIRED until we have the lock.
-     */
     if (wf_load_u32(&t->state, WF_ACQUIRE) != WF_TIMER_ARMED)
-        return false;
+        return NULL;
     w = t->wheel;
     wheel_lock(w);
     /* relaxed: stored under the lock by who fires */
-    if (wf_load_u32(&t->state, WF_RELAXED) != WF_TIMER_ARMED) {
-        wheel_unlock(w);
+    if (wf_load_u32(&t->state, WF_RELAXED) == WF_TIMER_ARMED)
+        return w;
+    wheel_unlock(w);
+    return NULL;
+}
+
+bool wf_timer_cancel(struct wf_timer *t)
+{
+    struct wf_wheel *w = wheel_lock_armed(t);
+    weft_wakeable *target;
+
+    if (!w)
         return false;
-    }
     wheel_unlink(w, t);
     wheel_count(w, -1);
     wheel_publish(w);
@@ -410,16 +420,9 @@ bool wf_timer_retarget(struct wf_timer *t, weft_wakeable *target)
     struct wf_wheel *w;
 
     wf_debug_assert(target != NULL);
-    /* acquire: as in wf_timer_cancel */
-    if (wf_load_u32(&t->state, WF_ACQUIRE) != WF_TIMER_ARMED)
+    w = wheel_lock_armed(t);
+    if (!w)
         return false;
-    w = t->wheel;
-    wheel_lock(w);
-    /* relaxed: stored under the lock by who fires */
-    if (wf_load_u32(&t->state, WF_RELAXED) != WF_TIMER_ARMED) {
-        wheel_unlock(w);
-        return false;
-    }
     old = t->target;
     t->target = target;
     wheel_unlock(w);
