@@ -28,7 +28,7 @@ typedef struct weft_waker {
 } weft_waker;
 
 /* What a waker wakes. Embed it first in an object to give that object wakers; each
- * function may be called from any thread. */
+ * function may be called from any thread, and must not await. */
 typedef struct weft_wakeable_type {
     void (*retain)(struct weft_wakeable *w);  /* one more waker exists */
     void (*wake)(struct weft_wakeable *w);    /* ask for a poll; the waker stays */

@@ -51,7 +51,7 @@ typedef struct weft_listen_options {
  *
  * Does not await; from any thread. options may be NULL.
  * Returns  0; *l is the caller's.  -EINVAL, -ENOTSUP (a host name, another scheme), -EADDRINUSE,
- *          -EACCES, -EMFILE, -ENOMEM, ...
+ *          -EACCES, -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM, ...
  */
 WEFT_API WEFT_MUST_CHECK int weft_listen(weft_listener **l, const char *address,
                                          const weft_listen_options *options);
@@ -62,10 +62,12 @@ WEFT_API WEFT_MUST_CHECK int weft_tcp_listen(weft_listener **l, const weft_addr 
  * weft_accept - the next connection.
  *
  * Any number of tasks may wait on one listener; they are served first come, first served. When the
- * process has no descriptor or memory left, it waits and tries again until there are.
+ * process has no descriptor or memory left, or is refused again and again, it waits and tries
+ * again, every 100 ms at last.
  * Awaits   until a connection is there.
  * Cancel   safe: no connection is lost.
  * Returns  0; *s is the caller's.  -ESHUTDOWN (aborted or closed), -ECANCELED, -ETIMEDOUT, -EPERM.
+ *          What accept(2) may say of the listener itself, negated.
  *          The future polled by hand on a plain thread cannot wait for descriptors: -EMFILE, ...
  */
 WEFT_API WEFT_MUST_CHECK int weft_accept(weft_listener *l, weft_stream **s);
@@ -91,7 +93,8 @@ typedef struct weft_connect_options {
  * name gives -ENOTSUP, as does another scheme.
  *
  * Awaits   until connected.  Cancel: safe, nothing stays behind.
- * Returns  0; *s is the caller's.  -ECONNREFUSED, ..., -ECANCELED, -ETIMEDOUT, -EPERM, -EINVAL
+ * Returns  0; *s is the caller's.  -ECONNREFUSED, ..., -ECANCELED, -ETIMEDOUT, -EPERM, -EINVAL,
+ *          -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM, -ENOSPC (fs.epoll.max_user_watches)
  */
 WEFT_API WEFT_MUST_CHECK int weft_connect(weft_stream **s, const char *address);
 WEFT_API WEFT_MUST_CHECK int weft_tcp_connect(weft_stream **s, const weft_addr *address,

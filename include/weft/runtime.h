@@ -52,7 +52,8 @@ typedef struct weft_config {
                                         sleeps; default 0 */
     weft_switch monitor;   /* WEFT_MONITOR=on|off. Reserved for the monitor */
     weft_switch
-        signal_reports;      /* WEFT_SIGNAL_REPORTS=on|off; a handler that reports stack overflow;
+        signal_reports;      /* WEFT_SIGNAL_REPORTS=on|off; a handler that reports stack overflow,
+                                        on each thread that has memory for it;
                                         default on in weft_run, else off */
     weft_switch ignore_env;  /* WEFT_ON: look at no environment variable */
     uint64_t rng_seed;       /* WEFT_SEED; 0: from the system */
@@ -81,7 +82,8 @@ WEFT_API int weft_run_at(const char *site, weft_fn *fn, void *arg);
  * config   borrowed; NULL means all defaults.
  * Returns  0; *rt is the caller's, to be freed
  *          -EINVAL      a value is out of range; the message on stderr names it
- *          -ENOMEM, -EAGAIN, -EMFILE, -ENFILE   the system has no more; nothing stays behind
+ *          -ENOMEM, -EAGAIN, -EMFILE, -ENFILE, -ENOSPC   the system has no more (of memory, threads,
+ *                       descriptors, fs.epoll.max_user_watches); nothing stays behind
  *          -ENOTSUP     a back end that this version or system does not have
  */
 WEFT_API WEFT_MUST_CHECK int weft_runtime_new(weft_runtime **rt, const weft_config *config);

@@ -26,6 +26,8 @@ typedef struct weft_stream weft_stream;
  *          -EBUSY       another task is reading
  *          -ESHUTDOWN   the stream was aborted
  *          -ECANCELED, -ETIMEDOUT, -EPERM as weft_await; -EINVAL
+ *          -ENOMEM, -ENOSPC   it would have to wait, and the kernel has no room to register the
+ *                       descriptor (memory, fs.epoll.max_user_watches); nothing was read
  *          what read(2) may say, negated: -ECONNRESET, ...
  */
 WEFT_API WEFT_MUST_CHECK ssize_t weft_read(weft_stream *s, void *buffer, size_t size);

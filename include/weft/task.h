@@ -40,7 +40,8 @@ typedef struct weft_task_options {
  *
  * Returns  a handle that the caller must join or detach, or NULL (with a message)
  *          when memory is out or the caller is not in a task. During shutdown the
- *          task is cancelled already and never runs.
+ *          task is cancelled already and never runs. Nor does one that gets no stack: it ends with
+ *          -ENOMEM. What the argument of a task owns that never ran is still the spawner's.
  * Order    what the caller wrote before is visible to the task.
  */
 WEFT_API weft_task *weft_spawn(weft_fn *fn, void *arg);
@@ -54,7 +55,8 @@ WEFT_API weft_task *weft_spawn_with(const weft_task_options *options, weft_fn *f
 WEFT_API weft_task *weft_spawn_copy_with(const weft_task_options *options, weft_fn *fn,
                                          const void *args, size_t size);
 
-/* Detached: no handle. 0, -ENOMEM, -EPERM (outside a task), -EINVAL. */
+/* Detached: no handle. 0, -ENOMEM, -EPERM (outside a task), -EINVAL. Nobody is told when it gets no stack:
+ * an argument that owns something is better given to a task that is joined. */
 WEFT_API int weft_go(weft_fn *fn, void *arg);
 WEFT_API int weft_go_copy(weft_fn *fn, const void *args, size_t size);
 WEFT_API int weft_go_with(const weft_task_options *options, weft_fn *fn, void *arg);
@@ -183,7 +185,7 @@ WEFT_API void weft_shield_leave(weft_shield *scope);
  *
  * destroy   may be NULL; called with each value that is not NULL when its task ends.
  * flags     WEFT_LOCAL_INHERIT: a spawned task starts with its parent's value, passed through
- *           inherit (NULL: the same pointer; then destroy must be NULL too).
+ *           inherit, which must not await (NULL: the same pointer; then destroy must be NULL too).
  */
 typedef struct weft_local_key weft_local_key;
 #define WEFT_LOCAL_INHERIT 1u

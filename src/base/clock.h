@@ -21,18 +21,22 @@ uint64_t wf_ns_to_ticks(uint64_t ns);
 /* Measure the ratio once per process; further calls return at once. */
 void wf_ticks_calibrate(void);
 
+#if defined(WF_MODEL)
+uint64_t wf_ticks(void); /* the explorer's clock */
+#else
 WF_INLINE uint64_t wf_ticks(void)
 {
-#if defined(__x86_64__)
+# if defined(__x86_64__)
     return __builtin_ia32_rdtsc();
-#elif defined(__aarch64__)
+# elif defined(__aarch64__)
     uint64_t v;
 
     __asm__ volatile("mrs %0, cntvct_el0" : "=r"(v));
     return v;
-#else
+# else
     return wf_clock_now();
-#endif
+# endif
 }
+#endif
 
 #endif

@@ -29,6 +29,10 @@
 # define WF_OPAQUE __attribute__((noipa))
 #endif
 
+/* The same pointer, but nobody knows where it came from. clang tells the callers of a WF_OPAQUE function what
+ * it returns when that is the address of a variable, and they go there themselves. */
+#define wf_launder(p) __asm__("" : "+r"(p))
+
 #if defined(__SANITIZE_ADDRESS__)
 # define WF_ASAN 1
 #elif defined(__has_feature)
@@ -36,7 +40,9 @@
 #  define WF_ASAN 1
 # endif
 #endif
-#if defined(__SANITIZE_THREAD__)
+#if defined(WF_MODEL)
+# define WF_TSAN 0 /* instrumented alike, for the explorer */
+#elif defined(__SANITIZE_THREAD__)
 # define WF_TSAN 1
 #elif defined(__has_feature)
 # if __has_feature(thread_sanitizer)
@@ -50,11 +56,20 @@
 # define WF_TSAN 0
 #endif
 
-#define WF_SANITIZED (WF_ASAN + WF_TSAN)
+#if defined(WF_MODEL)
+# define WF_SANITIZED 1
+#else
+# define WF_SANITIZED (WF_ASAN + WF_TSAN)
+#endif
 
 /* 1 in debug and test builds: expensive checks, messages on misuse. */
 #ifndef WF_DEBUG
 # define WF_DEBUG 0
+#endif
+
+/* 1 in test builds: a task goes on on another worker after each await. See sched/migrate.h. */
+#ifndef WF_MIGRATE
+# define WF_MIGRATE 0
 #endif
 
 #define wf_array_count(a) (sizeof(a) / sizeof((a)[0]))

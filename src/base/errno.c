@@ -14,5 +14,8 @@
 
 WF_OPAQUE int *weft_errno_location(void)
 {
-    return &errno;
+    int *where = &errno;
+
+    wf_launder(where);
+    return where;
 }

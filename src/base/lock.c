@@ -6,7 +6,10 @@
 #include "base/log.h"
 #include "base/sys.h"
 
-#define LOCK_SPINS    100
+/* Tests of all interleavings have a lower one, so that they come to sleep. */
+#ifndef WF_LOCK_SPINS
+# define WF_LOCK_SPINS 100
+#endif
 #define LOCK_SLICE_NS 20000
 
 void wf_lock_wait(struct wf_lock *l)
@@ -18,7 +21,7 @@ void wf_lock_wait(struct wf_lock *l)
         if (wf_load_u32(&l->word, WF_RELAXED) == 0 &&
             wf_cas_u32(&l->word, &old, 1, WF_ACQUIRE, WF_RELAXED))
             return;
-        if (i % LOCK_SPINS)
+        if (i % WF_LOCK_SPINS)
             wf_spin_pause();
         else
             /* Returns at once if the lock is free by now; nobody wakes it otherwise. */
@@ -34,7 +37,10 @@ static __thread uint32_t lock_ranks_held __attribute__((tls_model("initial-exec"
 
 WF_OPAQUE static uint32_t *lock_ranks(void)
 {
-    return &lock_ranks_held;
+    uint32_t *held = &lock_ranks_held;
+
+    wf_launder(held);
+    return held;
 }
 
 void wf_lock_rank_push(const struct wf_lock *l)

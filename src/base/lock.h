@@ -18,7 +18,7 @@
 /* All locks of the library, outermost first. */
 enum wf_lock_rank {
     WF_RANK_LISTENER, /* a listener's waiting accepts */
-    WF_RANK_IO_TABLE, /* free registrations */
+    WF_RANK_IO_TABLE, /* free registrations, and who is at home where */
     WF_RANK_WHEEL,    /* a seat's timer wheel */
     WF_RANK_ALARM,    /* the runtime's alarm */
     WF_RANK_INJECT,   /* a runtime's injection queue */

@@ -2,18 +2,13 @@
 /* log.c - one message, one write. */
 #include "base/log.h"
 
+#include "base/sys.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define LOG_LINE_MAX 512
-
-static void log_write(const char *line, size_t size)
-{
-    ssize_t n = write(STDERR_FILENO, line, size);
-
-    (void)n; /* nowhere left to complain to */
-}
 
 void wf_log_va(const char *format, va_list args)
 {
@@ -27,7 +22,7 @@ void wf_log_va(const char *format, va_list args)
     if (used > sizeof(line) - 2)
         used = sizeof(line) - 2;
     line[used++] = '\n';
-    log_write(line, used);
+    (void)wf_sys_write(STDERR_FILENO, line, used); /* nowhere left to complain to */
 }
 
 void wf_log(const char *format, ...)

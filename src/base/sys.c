@@ -3,6 +3,7 @@
 #include "base/sys.h"
 
 #include "base/assert.h"
+#include "base/fault.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,28 +51,32 @@ static struct timespec sys_timespec(uint64_t ns)
 
 void *wf_sys_malloc(size_t size)
 {
-    return malloc(size);
+    return wf_fault(WF_FAULT_ALLOC) ? NULL : wf_fault_allocated(malloc(size));
 }
 
 void *wf_sys_calloc(size_t count, size_t size)
 {
-    return calloc(count, size);
+    return wf_fault(WF_FAULT_ALLOC) ? NULL : wf_fault_allocated(calloc(count, size));
 }
 
 void *wf_sys_aligned_alloc(size_t alignment, size_t size)
 {
-    return aligned_alloc(alignment, size);
+    return wf_fault(WF_FAULT_ALLOC) ? NULL : wf_fault_allocated(aligned_alloc(alignment, size));
 }
 
 void wf_sys_free(void *p)
 {
-    free(p);
+    free(wf_fault_freed(p));
 }
 
 int wf_sys_mmap(void **out, size_t size, int prot, int flags)
 {
-    void *p = mmap(NULL, size, prot, flags, -1, 0);
+    int rc = wf_fault(WF_FAULT_MMAP);
+    void *p;
 
+    if (rc < 0)
+        return rc;
+    p = wf_fault_mapped(mmap(NULL, size, prot, flags, -1, 0), size);
     if (p == MAP_FAILED)
         return sys_errno();
     *out = p;
@@ -80,17 +85,23 @@ int wf_sys_mmap(void **out, size_t size, int prot, int flags)
 
 int wf_sys_munmap(void *p, size_t size)
 {
-    return sys_result(munmap(p, size));
+    int rc = wf_fault(WF_FAULT_MUNMAP);
+
+    return wf_fault_unmapped(rc < 0 ? rc : sys_result(munmap(p, size)), size);
 }
 
 int wf_sys_madvise(void *p, size_t size, int advice)
 {
-    return sys_result(madvise(p, size, advice));
+    int rc = wf_fault(WF_FAULT_MADVISE);
+
+    return rc < 0 ? rc : sys_result(madvise(p, size, advice));
 }
 
 int wf_sys_mprotect(void *p, size_t size, int prot)
 {
-    return sys_result(mprotect(p, size, prot));
+    int rc = wf_fault(WF_FAULT_MPROTECT);
+
+    return rc < 0 ? rc : sys_result(mprotect(p, size, prot));
 }
 
 size_t wf_sys_page_size(void)
@@ -101,7 +112,10 @@ size_t wf_sys_page_size(void)
 int wf_sys_futex_wait(struct wf_atomic_u32 *word, uint32_t expected, uint64_t timeout_ns)
 {
     struct timespec ts = sys_timespec(timeout_ns);
+    int rc = wf_fault(WF_FAULT_FUTEX_WAIT);
 
+    if (rc < 0)
+        return rc;
     return sys_result(syscall(SYS_futex, &word->raw, FUTEX_WAIT_PRIVATE, expected,
                               timeout_ns == WF_NO_TIMEOUT ? NULL : &ts, NULL, 0));
 }
@@ -113,14 +127,17 @@ int wf_sys_futex_wake(struct wf_atomic_u32 *word, int count)
 
 int wf_sys_epoll_create(void)
 {
-    return sys_result(epoll_create1(EPOLL_CLOEXEC));
+    int rc = wf_fault(WF_FAULT_EPOLL_CREATE);
+
+    return rc < 0 ? rc : sys_result(epoll_create1(EPOLL_CLOEXEC));
 }
 
 int wf_sys_epoll_ctl(int epfd, int op, int fd, uint32_t events, uint64_t data)
 {
     struct epoll_event e = {.events = events, .data.u64 = data};
+    int rc = op == EPOLL_CTL_ADD ? wf_fault(WF_FAULT_EPOLL_ADD) : 0;
 
-    return sys_result(epoll_ctl(epfd, op, fd, &e));
+    return rc < 0 ? rc : sys_result(epoll_ctl(epfd, op, fd, &e));
 }
 
 /* Kernels before 5.11 have no epoll_pwait2: round up to milliseconds there. */
@@ -135,8 +152,10 @@ int wf_sys_epoll_wait(int epfd, struct epoll_event *events, int max, uint64_t ti
 {
     static struct wf_atomic_u32 no_pwait2;
     struct timespec ts;
-    int rc;
+    int rc = wf_fault(WF_FAULT_EPOLL_WAIT);
 
+    if (rc < 0)
+        return rc;
     if (timeout_ns == 0)
         return sys_result(epoll_wait(epfd, events, max, 0));
     if (timeout_ns == WF_NO_TIMEOUT)
@@ -159,26 +178,32 @@ int wf_sys_epoll_wait(int epfd, struct epoll_event *events, int max, uint64_t ti
 
 int wf_sys_eventfd(void)
 {
-    return sys_result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    int rc = wf_fault(WF_FAULT_EVENTFD);
+
+    return rc < 0 ? rc : sys_result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
 int wf_sys_eventfd_signal(int fd)
 {
     uint64_t one = 1;
+    int rc = wf_fault(WF_FAULT_EVENTFD_SIGNAL);
 
-    return sys_result(write(fd, &one, sizeof(one)));
+    return rc < 0 ? rc : sys_result(write(fd, &one, sizeof(one)));
 }
 
 int wf_sys_timerfd_create(void)
 {
-    return sys_result(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    int rc = wf_fault(WF_FAULT_TIMERFD);
+
+    return rc < 0 ? rc : sys_result(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
 }
 
 int wf_sys_timerfd_set(int fd, uint64_t at_ns)
 {
     struct itimerspec at = {.it_value = sys_timespec(at_ns)};
+    int rc = wf_fault(WF_FAULT_TIMERFD_SET);
 
-    return sys_result(timerfd_settime(fd, TFD_TIMER_ABSTIME, &at, NULL));
+    return rc < 0 ? rc : sys_result(timerfd_settime(fd, TFD_TIMER_ABSTIME, &at, NULL));
 }
 
 int wf_sys_close(int fd)
@@ -188,65 +213,96 @@ int wf_sys_close(int fd)
 
 int wf_sys_socket(int domain, int type)
 {
-    return sys_result(socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    int rc = wf_fault(WF_FAULT_SOCKET);
+
+    return rc < 0 ? rc : sys_result(socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 }
 
 int wf_sys_bind(int fd, const struct sockaddr *a, socklen_t size)
 {
-    return sys_result(bind(fd, a, size));
+    int rc = wf_fault(WF_FAULT_BIND);
+
+    return rc < 0 ? rc : sys_result(bind(fd, a, size));
 }
 
 int wf_sys_listen(int fd, int backlog)
 {
-    return sys_result(listen(fd, backlog));
+    int rc = wf_fault(WF_FAULT_LISTEN);
+
+    return rc < 0 ? rc : sys_result(listen(fd, backlog));
 }
 
 int wf_sys_accept(int fd, struct sockaddr *a, socklen_t *size)
 {
-    return sys_result(accept4(fd, a, size, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    int rc = wf_fault(WF_FAULT_ACCEPT);
+
+    return rc < 0 ? rc : sys_result(accept4(fd, a, size, SOCK_CLOEXEC | SOCK_NONBLOCK));
 }
 
 int wf_sys_connect(int fd, const struct sockaddr *a, socklen_t size)
 {
-    return sys_result(connect(fd, a, size));
+    int rc = wf_fault(WF_FAULT_CONNECT), real;
+
+    if (rc < 0 && rc != -EINTR)
+        return rc;
+    /* Interrupted, a connection goes on being made: that answer comes after the call. */
+    real = sys_result(connect(fd, a, size));
+    return rc < 0 && real == -EINPROGRESS ? rc : real;
 }
 
 int wf_sys_shutdown(int fd, int how)
 {
-    return sys_result(shutdown(fd, how));
+    int rc = wf_fault(WF_FAULT_SHUTDOWN);
+
+    return rc < 0 ? rc : sys_result(shutdown(fd, how));
 }
 
 int wf_sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size)
 {
-    return sys_result(setsockopt(fd, level, name, value, size));
+    int rc = wf_fault(WF_FAULT_SETSOCKOPT);
+
+    return rc < 0 ? rc : sys_result(setsockopt(fd, level, name, value, size));
 }
 
 int wf_sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
 {
-    return sys_result(getsockopt(fd, level, name, value, size));
+    int rc = wf_fault(WF_FAULT_GETSOCKOPT);
+
+    return rc < 0 ? rc : sys_result(getsockopt(fd, level, name, value, size));
 }
 
 int wf_sys_getsockname(int fd, struct sockaddr *a, socklen_t *size)
 {
-    return sys_result(getsockname(fd, a, size));
+    int rc = wf_fault(WF_FAULT_NAME);
+
+    return rc < 0 ? rc : sys_result(getsockname(fd, a, size));
 }
 
 int wf_sys_getpeername(int fd, struct sockaddr *a, socklen_t *size)
 {
-    return sys_result(getpeername(fd, a, size));
+    int rc = wf_fault(WF_FAULT_NAME);
+
+    return rc < 0 ? rc : sys_result(getpeername(fd, a, size));
 }
 
 int wf_sys_if_index(const char *name)
 {
-    unsigned index = if_nametoindex(name);
+    int rc = wf_fault(WF_FAULT_NAME);
+    unsigned index;
 
+    if (rc < 0)
+        return rc;
+    index = if_nametoindex(name);
     return index ? (int)index : sys_errno();
 }
 
 int wf_sys_set_nonblocking(int fd)
 {
-    int flags = fcntl(fd, F_GETFL);
+    int rc = wf_fault(WF_FAULT_NONBLOCK), flags;
 
+    if (rc < 0)
+        return rc;
+    flags = fcntl(fd, F_GETFL);
     if (flags < 0)
         return sys_errno();
     if (flags & O_NONBLOCK)
@@ -258,49 +314,77 @@ int wf_sys_set_nonblocking(int fd)
  * operations a call, and no thread of ours may be cancelled. */
 ssize_t wf_sys_recv(int fd, void *buffer, size_t size)
 {
-    return sys_count(syscall(SYS_recvfrom, fd, buffer, size, 0, NULL, NULL));
+    ssize_t rc = wf_fault(WF_FAULT_READ);
+
+    size = wf_fault_size(WF_FAULT_READ, size);
+    return rc < 0 ? rc : sys_count(syscall(SYS_recvfrom, fd, buffer, size, 0, NULL, NULL));
 }
 
 ssize_t wf_sys_send(int fd, const void *data, size_t size)
 {
-    return sys_count(syscall(SYS_sendto, fd, data, size, MSG_NOSIGNAL, NULL, 0));
+    ssize_t rc = wf_fault(WF_FAULT_WRITE);
+
+    size = wf_fault_size(WF_FAULT_WRITE, size);
+    return rc < 0 ? rc : sys_count(syscall(SYS_sendto, fd, data, size, MSG_NOSIGNAL, NULL, 0));
 }
 
 ssize_t wf_sys_readv(int fd, const struct iovec *parts, int count)
 {
-    return sys_count(readv(fd, parts, count));
+    ssize_t rc = wf_fault(WF_FAULT_READ);
+    struct iovec one;
+
+    parts = wf_fault_parts(WF_FAULT_READ, parts, &count, &one);
+    return rc < 0 ? rc : sys_count(readv(fd, parts, count));
 }
 
 ssize_t wf_sys_sendv(int fd, const struct iovec *parts, int count)
 {
-    struct msghdr m = {.msg_iov = wf_unconst(parts), .msg_iovlen = (size_t)count};
+    ssize_t rc = wf_fault(WF_FAULT_WRITE);
+    struct msghdr m = {0};
+    struct iovec one;
 
-    return sys_count(sendmsg(fd, &m, MSG_NOSIGNAL));
+    m.msg_iov = wf_unconst(wf_fault_parts(WF_FAULT_WRITE, parts, &count, &one));
+    m.msg_iovlen = (size_t)count;
+    return rc < 0 ? rc : sys_count(sendmsg(fd, &m, MSG_NOSIGNAL));
 }
 
 ssize_t wf_sys_read(int fd, void *buffer, size_t size)
 {
-    return sys_count(read(fd, buffer, size));
+    ssize_t rc = wf_fault(WF_FAULT_READ);
+
+    size = wf_fault_size(WF_FAULT_READ, size);
+    return rc < 0 ? rc : sys_count(read(fd, buffer, size));
 }
 
 ssize_t wf_sys_write(int fd, const void *data, size_t size)
 {
-    return sys_count(write(fd, data, size));
+    ssize_t rc = wf_fault(WF_FAULT_WRITE);
+
+    size = wf_fault_size(WF_FAULT_WRITE, size);
+    return rc < 0 ? rc : sys_count(write(fd, data, size));
 }
 
 ssize_t wf_sys_writev(int fd, const struct iovec *parts, int count)
 {
-    return sys_count(writev(fd, parts, count));
+    ssize_t rc = wf_fault(WF_FAULT_WRITE);
+    struct iovec one;
+
+    parts = wf_fault_parts(WF_FAULT_WRITE, parts, &count, &one);
+    return rc < 0 ? rc : sys_count(writev(fd, parts, count));
 }
 
 int wf_sys_sigaction(int number, const struct sigaction *set, struct sigaction *old)
 {
-    return sys_result(sigaction(number, set, old));
+    int rc = wf_fault(WF_FAULT_SIGACTION);
+
+    return rc < 0 ? rc : sys_result(sigaction(number, set, old));
 }
 
 int wf_sys_sigaltstack(const stack_t *set, stack_t *old)
 {
-    return sys_result(sigaltstack(set, old));
+    int rc = wf_fault(WF_FAULT_SIGALTSTACK);
+
+    return rc < 0 ? rc : sys_result(sigaltstack(set, old));
 }
 
 void wf_sys_signal_discard(const sigset_t *set)
@@ -312,29 +396,53 @@ void wf_sys_signal_discard(const sigset_t *set)
 
 int wf_sys_membarrier_register(void)
 {
+    int rc = wf_fault(WF_FAULT_MEMBARRIER_REGISTER);
+
+    if (rc < 0)
+        return rc;
     return sys_result(syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0));
 }
 
 int wf_sys_membarrier(void)
 {
+    int rc = wf_fault(WF_FAULT_MEMBARRIER);
+
+    if (rc < 0)
+        return rc;
     return sys_result(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0));
 }
 
 int wf_sys_timer_slack(uint64_t ns)
 {
-    return sys_result(prctl(PR_SET_TIMERSLACK, (unsigned long)ns, 0, 0, 0));
+    int rc = wf_fault(WF_FAULT_TIMER_SLACK);
+
+    return rc < 0 ? rc : sys_result(prctl(PR_SET_TIMERSLACK, (unsigned long)ns, 0, 0, 0));
 }
 
 int wf_sys_random(void *buffer, size_t size)
 {
-    ssize_t n = sys_count(getrandom(buffer, size, GRND_NONBLOCK));
+    ssize_t n = wf_fault(WF_FAULT_RANDOM);
 
+    if (n == 0)
+        n = sys_count(getrandom(buffer, size, GRND_NONBLOCK));
     return n < 0 ? (int)n : (size_t)n == size ? 0 : -EAGAIN;
 }
 
 void wf_sys_thread_yield(void)
 {
     (void)sched_yield();
+}
+
+int wf_sys_thread_create(pthread_t *thread, void *(*fn)(void *arg), void *arg)
+{
+    int rc = wf_fault(WF_FAULT_THREAD);
+
+    return rc < 0 ? rc : -pthread_create(thread, NULL, fn, arg);
+}
+
+static FILE *sys_open(const char *path)
+{
+    return wf_fault(WF_FAULT_OPEN) < 0 ? NULL : fopen(path, "re");
 }
 
 /* The numbers at the beginning of a cgroup's file. Returns how many there are, at most max. */
@@ -348,7 +456,7 @@ static size_t sys_cgroup_read(const char *mount, const char *path, const char *n
 
     if (size < 0 || (size_t)size >= sizeof(text))
         return 0;
-    f = fopen(text, "re");
+    f = sys_open(text);
     if (!f)
         return 0;
     if (fgets(text, sizeof(text), f)) {
@@ -435,7 +543,7 @@ unsigned wf_sys_cgroup_cpus(const char *list, const char *mount)
 {
     char line[CGROUP_PATH_MAX], v1[128], *controllers, *path;
     unsigned least = sys_cgroup_quota(mount, "");
-    FILE *f = fopen(list, "re");
+    FILE *f = sys_open(list);
 
     (void)snprintf(v1, sizeof(v1), "%s/cpu", mount);
     while (f && fgets(line, sizeof(line), f)) {

@@ -4,13 +4,14 @@
  *
  * The only place where errno is read: a fiber may move to another thread, and compilers
  * keep the address of errno across calls. It is also the seam at which a test build makes
- * the n-th call fail.
+ * the n-th call fail: see fault.h.
  */
 #ifndef WF_BASE_SYS_H
 #define WF_BASE_SYS_H
 
 #include "base/atomic.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -77,6 +78,7 @@ int wf_sys_membarrier_register(void);
 int wf_sys_membarrier(void); /* every running thread of the process passes a full barrier */
 int wf_sys_timer_slack(uint64_t ns);
 int wf_sys_random(void *buffer, size_t size);
+int wf_sys_thread_create(pthread_t *thread, void *(*fn)(void *arg), void *arg);
 void wf_sys_thread_yield(void); /* to whom this thread has to wait for */
 /* The processors that this process may use, by its affinity and its cgroup's quota; at least 1. */
 unsigned wf_sys_cpu_count(void);

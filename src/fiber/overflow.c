@@ -34,6 +34,7 @@ static struct {
     /* under lock */
     unsigned installs;
     struct overflow_chain chains[wf_array_count(overflow_signals)];
+    void *spares; /* alternate stacks that could not be unmapped; each begins with the next one */
     /* set once, before the first fiber runs */
     wf_overflow_describe *describe;
 } overflow = {.lock = WF_LOCK_INIT(WF_RANK_LEAF)};
@@ -49,7 +50,10 @@ static __thread struct overflow_thread overflow_thread __attribute__((tls_model(
 
 WF_OPAQUE static struct overflow_thread *overflow_thread_self(void)
 {
-    return &overflow_thread;
+    struct overflow_thread *self = &overflow_thread;
+
+    wf_launder(self);
+    return self;
 }
 
 /* ---- The handler ---- */
@@ -190,6 +194,31 @@ void wf_overflow_uninstall(void)
 
 /* ---- Alternate stacks ---- */
 
+static int overflow_stack_take(void **out)
+{
+    wf_lock(&overflow.lock);
+    *out = overflow.spares;
+    if (*out)
+        overflow.spares = *(void **)*out;
+    wf_unlock(&overflow.lock);
+    if (*out)
+        return 0;
+    return wf_sys_mmap(out, OVERFLOW_STACK_SIZE, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK);
+}
+
+/* The kernel may refuse to unmap it, if that would split a mapping and there are too many: then the next thread
+ * has it. */
+static void overflow_stack_give(void *memory)
+{
+    if (wf_sys_munmap(memory, OVERFLOW_STACK_SIZE) == 0)
+        return;
+    wf_lock(&overflow.lock);
+    *(void **)memory = overflow.spares;
+    overflow.spares = memory;
+    wf_unlock(&overflow.lock);
+}
+
 int wf_overflow_thread_enter(void)
 {
     struct overflow_thread *self = overflow_thread_self();
@@ -203,13 +232,12 @@ int wf_overflow_thread_enter(void)
         return rc;
     if (!(self->earlier.ss_flags & SS_DISABLE) && self->earlier.ss_size >= OVERFLOW_STACK_SIZE)
         goto entered;
-    rc = wf_sys_mmap(&alternate.ss_sp, alternate.ss_size, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK);
+    rc = overflow_stack_take(&alternate.ss_sp);
     if (rc < 0)
         return rc;
     rc = wf_sys_sigaltstack(&alternate, NULL);
     if (rc < 0) {
-        (void)wf_sys_munmap(alternate.ss_sp, alternate.ss_size);
+        overflow_stack_give(alternate.ss_sp);
         return rc;
     }
     self->memory = alternate.ss_sp;
@@ -230,6 +258,6 @@ void wf_overflow_thread_leave(void)
     /* If somebody else set one since, theirs stays. */
     if (wf_sys_sigaltstack(NULL, &now) == 0 && now.ss_sp == self->memory)
         (void)wf_sys_sigaltstack(&self->earlier, NULL);
-    (void)wf_sys_munmap(self->memory, OVERFLOW_STACK_SIZE);
+    overflow_stack_give(self->memory);
     self->memory = NULL;
 }

@@ -15,7 +15,7 @@
  *          out -> dirty     pool_give, above the limit of idle stacks
  *          dirty -> out -> clean     pool_wash
  *          All slots home -> the slab is unmapped by whoever brought the last one.
- * LIMITS   Idle stacks stay resident up to STACKS_IDLE_MIN plus a quarter of those in use:
+ * LIMITS   Idle stacks stay resident up to WF_STACK_IDLE_MIN plus a quarter of those in use:
  *          enough to serve a load that swings, without keeping the memory of the highest
  *          peak for ever. As many again may wait at home, dirty, in the hope that the rest of
  *          their slab follows: unmapping 64 at once costs a fraction of 64 single calls. More
@@ -38,7 +38,9 @@
 #if defined(__has_include)
 # if __has_include(<valgrind/memcheck.h>)
 #  include <valgrind/memcheck.h>
-#  define STACK_VALGRIND 1
+#  if !defined(NVALGRIND) /* it does not know every processor */
+#   define STACK_VALGRIND 1
+#  endif
 # endif
 #endif
 #ifndef STACK_VALGRIND
@@ -53,10 +55,15 @@
 # define MADV_POPULATE_READ 22 /* Linux 5.14 */
 #endif
 
+/* Tests of all interleavings have smaller ones, so that slabs come and go. */
+#ifndef WF_STACK_SLAB_SLOTS
+# define WF_STACK_SLAB_SLOTS 64 /* at most SLAB_BITS */
+# define WF_STACK_IDLE_MIN   4096
+#endif
+
 #define STACK_SIZE_MIN_LOG2 14
-#define SLAB_SLOTS_MAX      64
-#define SLAB_BYTES          ((size_t)16 << 20) /* large stacks: fewer slots in a slab */
-#define STACKS_IDLE_MIN     4096
+#define SLAB_BITS           64                      /* of a word: one for each slot */
+#define SLAB_BYTES          ((size_t)16 << 20)      /* large stacks: fewer slots in a slab */
 #define WASH_MAX            (2 * WF_STACK_MAGAZINE) /* slots that come home in one give */
 #define WASH_DELAY_NS       1000000000u
 
@@ -193,7 +200,7 @@ static size_t stack_class_bytes(unsigned class_index, size_t page_size)
 
 static uint64_t slab_mask(const struct wf_stack_slab *slab)
 {
-    return ~(uint64_t)0 >> (SLAB_SLOTS_MAX - slab->slot_count);
+    return ~(uint64_t)0 >> (SLAB_BITS - slab->slot_count);
 }
 
 bool wf_stack_contains(const struct wf_stack *s, const void *p)
@@ -232,8 +239,9 @@ static int guard_install_light(char *guard, size_t size)
     /* relaxed, here and below: all threads come to the same answer */
     if (rc < 0 || wf_load_u32(&stack_pool.guard_kind, WF_RELAXED) == GUARD_LIGHT)
         return rc;
-    if (wf_sys_madvise(guard, size, MADV_POPULATE_READ) != -EFAULT)
-        return -EINVAL;
+    rc = wf_sys_madvise(guard, size, MADV_POPULATE_READ);
+    if (rc != -EFAULT) /* a shortage is no answer: the next guard asks again */
+        return rc == 0 ? -EINVAL : rc;
     wf_store_u32(&stack_pool.guard_kind, GUARD_LIGHT, WF_RELAXED);
     return 0;
 }
@@ -345,9 +353,9 @@ static int slab_new(unsigned class_index, size_t page_size)
     void *base = NULL;
     int rc;
 
-    count = count < 1 ? 1 : count > SLAB_SLOTS_MAX ? SLAB_SLOTS_MAX : count;
+    count = count < 1 ? 1 : count > WF_STACK_SLAB_SLOTS ? WF_STACK_SLAB_SLOTS : count;
     if (class_index == stack_class_of(WF_STACK_SIZE_DEFAULT))
-        count = SLAB_SLOTS_MAX;
+        count = WF_STACK_SLAB_SLOTS;
     slab = wf_sys_calloc(1, sizeof(*slab) + count * sizeof(slab->valgrind_ids[0]));
     if (!slab)
         return -ENOMEM;
@@ -542,7 +550,7 @@ static unsigned pool_wash_begin(struct stack_class *k, size_t limit, struct stac
 
 static size_t pool_limit(const struct stack_class *k)
 {
-    return STACKS_IDLE_MIN + (k->out - k->idle_count) / 4;
+    return WF_STACK_IDLE_MIN + (k->out - k->idle_count) / 4;
 }
 
 /* Under the lock: are there more dirty slots than should be, and for long enough? */
@@ -568,11 +576,11 @@ static void pool_wash(const struct stack_wash *wash)
     while (left) {
         unsigned first = (unsigned)__builtin_ctzll(left);
         uint64_t run = left >> first;
-        unsigned count = ~run ? (unsigned)__builtin_ctzll(~run) : SLAB_SLOTS_MAX;
+        unsigned count = ~run ? (unsigned)__builtin_ctzll(~run) : SLAB_BITS;
 
         (void)wf_sys_madvise(slab_slot(wash->slab, first), count * wash->slab->slot_size,
                              MADV_DONTNEED);
-        left = count + first >= SLAB_SLOTS_MAX ? 0 : left & ~(uint64_t)0 << (first + count);
+        left = count + first >= SLAB_BITS ? 0 : left & ~(uint64_t)0 << (first + count);
     }
 }
 

@@ -43,7 +43,9 @@
 #define WF_STACK_SIZE_MAX     ((size_t)1 << 30)
 #define WF_STACK_SIZE_DEFAULT ((size_t)256 << 10)
 #define WF_STACK_CLASSES      17 /* 16 KiB, 32 KiB .. 1 GiB */
-#define WF_STACK_MAGAZINE     32
+#ifndef WF_STACK_MAGAZINE        /* a test build has a smaller one */
+# define WF_STACK_MAGAZINE 32
+#endif
 
 struct wf_stack_slab;
 

@@ -91,10 +91,31 @@ void *wf_switch_prepare(void *top, void (*entry)(void *value, void *top));
 # if defined(__AVX512F__)
 #  define WF_SWITCH_CLOBBERS_512                                                                 \
    , "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25",   \
-       "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3", "k4", "k5", "k6", \
-       "k7"
+       "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k0", "k1", "k2", "k3", "k4", "k5", \
+       "k6", "k7"
 # else
 #  define WF_SWITCH_CLOBBERS_512
+# endif
+/*
+ * W1 here, where the two sides stand in functions with different frames: from the moment that
+ * registers of the other side come in, unwinding goes on from the frame at `to`. The compiler has
+ * saved all that is called undefined. The nop is never run: unwinders look up a return
+ * address minus one, and there the compiler's own description must hold.
+ */
+# if defined(__GCC_HAVE_DWARF2_CFI_ASM)
+#  define WF_SWITCH_CFI_ENTER   \
+   ".cfi_remember_state\n\t"    \
+   ".cfi_def_cfa %%rsi, 64\n\t" \
+   ".cfi_offset %%rbp, -16\n\t" \
+   ".cfi_undefined %%rbx\n\t"   \
+   ".cfi_undefined %%r12\n\t"   \
+   ".cfi_undefined %%r13\n\t"   \
+   ".cfi_undefined %%r14\n\t"   \
+   ".cfi_undefined %%r15\n\t"
+#  define WF_SWITCH_CFI_LEAVE ".cfi_restore_state\n\tnop\n"
+# else
+#  define WF_SWITCH_CFI_ENTER
+#  define WF_SWITCH_CFI_LEAVE "\n"
 # endif
 WF_INLINE void *wf_switch_inline(void **save, void *to, void *value)
 {
@@ -116,14 +137,12 @@ WF_INLINE void *wf_switch_inline(void **save, void *to, void *value)
                      "jz 2f\n\t"
                      "ldmxcsr (%%rsi)\n\t"
                      "fldcw 4(%%rsi)\n"
-                     "2:\n\t"
-                     "movq 56(%%rsi), %%rcx\n\t"
+                     "2:\n\t" WF_SWITCH_CFI_ENTER "movq 56(%%rsi), %%rcx\n\t"
                      "movq 8(%%rsi), %%r12\n\t"
                      "movq 48(%%rsi), %%rbp\n\t"
                      "leaq 64(%%rsi), %%rsp\n\t"
                      "movq %%rdx, %%rax\n\t"
-                     "notrack jmp *%%rcx\n"
-                     "1:\n\t"
+                     "notrack jmp *%%rcx\n\t" WF_SWITCH_CFI_LEAVE "1:\n\t"
                      : "=a"(result), "+D"(save), "+S"(to), "+d"(value)
                      :
                      : "rbx", "rcx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "xmm0",

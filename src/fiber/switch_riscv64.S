@@ -1,18 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * switch_riscv64.S - the switch for RISC-V, LP64 with or without doubles. The promises are in
- * switch.h.
+ * switch_riscv64.S - the switch for RISC-V, LP64 with and without floating-point registers. The
+ * promises are in switch.h.
  *
  * FRAME    0 ra, 8 s0 (the frame pointer) to 96 s11, 104 fs0 to 192 fs11, 200 frm
- * JUMP     Through t1: a jump through ra or t0 counts as a return, which the processor
- *          predicts by the calls made on the stack that was left.
+ * JUMP     Through t2: a jump through ra or t0 counts as a return, which the processor
+ *          predicts by the calls made on the stack that was left; one through another
+ *          register must arrive at a landing pad where those are enforced.
  */
 #if defined(__riscv) && defined(__LP64__) && !(defined(WF_FIBER_UCONTEXT) && WF_FIBER_UCONTEXT)
 
+/* As wide as the registers are, up to doubles: no ABI preserves more. */
 #if defined(__riscv_flen) && __riscv_flen >= 64
-# define DOUBLES 1
+# define FLOATS 1
+# define FSTORE fsd
+# define FLOAD  fld
+#elif defined(__riscv_flen)
+# define FLOATS 1
+# define FSTORE fsw
+# define FLOAD  flw
 #else
-# define DOUBLES 0
+# define FLOATS 0
 #endif
 
 #define FRAME 208
@@ -54,56 +62,56 @@ wf_switch:
     .cfi_offset s10, 88 - FRAME
     sd s11, 96(sp)
     .cfi_offset s11, 96 - FRAME
-#if DOUBLES
-    fsd fs0, 104(sp)
+#if FLOATS
+    FSTORE fs0, 104(sp)
     .cfi_offset fs0, 104 - FRAME
-    fsd fs1, 112(sp)
+    FSTORE fs1, 112(sp)
     .cfi_offset fs1, 112 - FRAME
-    fsd fs2, 120(sp)
+    FSTORE fs2, 120(sp)
     .cfi_offset fs2, 120 - FRAME
-    fsd fs3, 128(sp)
+    FSTORE fs3, 128(sp)
     .cfi_offset fs3, 128 - FRAME
-    fsd fs4, 136(sp)
+    FSTORE fs4, 136(sp)
     .cfi_offset fs4, 136 - FRAME
-    fsd fs5, 144(sp)
+    FSTORE fs5, 144(sp)
     .cfi_offset fs5, 144 - FRAME
-    fsd fs6, 152(sp)
+    FSTORE fs6, 152(sp)
     .cfi_offset fs6, 152 - FRAME
-    fsd fs7, 160(sp)
+    FSTORE fs7, 160(sp)
     .cfi_offset fs7, 160 - FRAME
-    fsd fs8, 168(sp)
+    FSTORE fs8, 168(sp)
     .cfi_offset fs8, 168 - FRAME
-    fsd fs9, 176(sp)
+    FSTORE fs9, 176(sp)
     .cfi_offset fs9, 176 - FRAME
-    fsd fs10, 184(sp)
+    FSTORE fs10, 184(sp)
     .cfi_offset fs10, 184 - FRAME
-    fsd fs11, 192(sp)
+    FSTORE fs11, 192(sp)
     .cfi_offset fs11, 192 - FRAME
     frrm t0
     sd t0, 200(sp)
-    ld t2, 200(a1)
+    ld t1, 200(a1)
     sd sp, 0(a0)
-    beq t0, t2, 1f
-    fsrm t2
+    beq t0, t1, 1f
+    fsrm t1
 1:
 #else
     sd sp, 0(a0)
 #endif
 
     mv sp, a1 /* the other stack, laid out alike */
-#if DOUBLES
-    fld fs0, 104(sp)
-    fld fs1, 112(sp)
-    fld fs2, 120(sp)
-    fld fs3, 128(sp)
-    fld fs4, 136(sp)
-    fld fs5, 144(sp)
-    fld fs6, 152(sp)
-    fld fs7, 160(sp)
-    fld fs8, 168(sp)
-    fld fs9, 176(sp)
-    fld fs10, 184(sp)
-    fld fs11, 192(sp)
+#if FLOATS
+    FLOAD fs0, 104(sp)
+    FLOAD fs1, 112(sp)
+    FLOAD fs2, 120(sp)
+    FLOAD fs3, 128(sp)
+    FLOAD fs4, 136(sp)
+    FLOAD fs5, 144(sp)
+    FLOAD fs6, 152(sp)
+    FLOAD fs7, 160(sp)
+    FLOAD fs8, 168(sp)
+    FLOAD fs9, 176(sp)
+    FLOAD fs10, 184(sp)
+    FLOAD fs11, 192(sp)
 #endif
     ld ra, 0(sp)
     ld s0, 8(sp)
@@ -118,7 +126,7 @@ wf_switch:
     ld s9, 80(sp)
     ld s10, 88(sp)
     ld s11, 96(sp)
-    mv t1, ra
+    mv t2, ra
     mv a0, a2
     addi sp, sp, FRAME
     .cfi_def_cfa_offset 0
@@ -135,7 +143,7 @@ wf_switch:
     .cfi_restore s9
     .cfi_restore s10
     .cfi_restore s11
-#if DOUBLES
+#if FLOATS
     .cfi_restore fs0
     .cfi_restore fs1
     .cfi_restore fs2
@@ -149,7 +157,7 @@ wf_switch:
     .cfi_restore fs10
     .cfi_restore fs11
 #endif
-    jr t1
+    jr t2
     .cfi_endproc
     .size wf_switch, . - wf_switch
 
@@ -182,7 +190,7 @@ wf_switch_prepare:
     sd t0, 0(a0)
     sd zero, 8(a0) /* a null frame pointer ends a walk along them */
     sd a1, 16(a0)
-#if DOUBLES
+#if FLOATS
     frrm t0
     sd t0, 200(a0)
 #endif

@@ -77,6 +77,10 @@ int wf_poller_open(struct wf_poller *p, struct wf_hub *h)
     int rc;
 
     *p = (struct wf_poller){.hub = h, .epfd = h->epfd};
+    if (!h->first || (uintptr_t)p < h->first)
+        h->first = (uintptr_t)p;
+    if ((uintptr_t)p > h->last)
+        h->last = (uintptr_t)p;
     if (h->single)
         return 0;
     rc = p->epfd = wf_sys_epoll_create();
@@ -114,7 +118,8 @@ void wf_poller_remove(struct wf_poller *p, int fd)
 
 bool wf_poller_same_runtime(const struct wf_poller *a, const struct wf_poller *b)
 {
-    return a->hub == b->hub;
+    /* By its address alone. That of one which is gone is not reused here as long as b is. */
+    return (uintptr_t)a - b->hub->first <= b->hub->last - b->hub->first;
 }
 
 static unsigned epoll_deliver(struct wf_poller *p, const struct epoll_event *events, int n,
@@ -136,7 +141,7 @@ static unsigned epoll_deliver(struct wf_poller *p, const struct epoll_event *eve
         if (io)
             wf_io_event(io, events[i].events, foreign);
     }
-    /* E1: modifying asks the set again, and a sleeper is woken if it has more. It cannot fail: the set
+    /* E1.b: modifying asks the set again, and a sleeper is woken if it has more. It cannot fail: the set
      * is there. With one worker the set is slept on itself. */
     if (wf_unlikely(n == WF_POLLER_MAX_EVENTS) && !p->hub->single)
         (void)wf_sys_epoll_ctl(p->hub->epfd, EPOLL_CTL_MOD, p->epfd, EPOLLIN | EPOLLET,
@@ -147,14 +152,19 @@ static unsigned epoll_deliver(struct wf_poller *p, const struct epoll_event *eve
 unsigned wf_poller_harvest(struct wf_poller *p, bool foreign)
 {
     struct epoll_event events[WF_POLLER_MAX_EVENTS];
-    int n = wf_sys_epoll_wait(p->epfd, events, WF_POLLER_MAX_EVENTS, 0);
+    int n;
 
+    /* E1.a: whoever came here by an edge of the parent's must not leave without the events. */
+    do
+        n = wf_sys_epoll_wait(p->epfd, events, WF_POLLER_MAX_EVENTS, 0);
+    while (n == -EINTR);
     return n > 0 ? epoll_deliver(p, events, n, foreign) : 0;
 }
 
 static void epoll_sleep_parent(struct wf_hub *h, uint64_t timeout_ns, struct wf_hub_wake *wake)
 {
     struct epoll_event events[wf_array_count(wake->ready)];
+    /* E2.b: the edges so far are this one's, all of them */
     int n = wf_sys_epoll_wait(h->epfd, events, (int)wf_array_count(events), timeout_ns);
 
     for (int i = 0; i < n; i++) {
@@ -186,8 +196,12 @@ void wf_hub_sleep(struct wf_hub *h, struct wf_poller *own, uint64_t timeout_ns,
 
 void wf_hub_signal(struct wf_hub *h)
 {
-    int rc = wf_sys_eventfd_signal(h->signalfd);
+    int rc;
 
+    /* E2.a: an edge for one sleeper */
+    do
+        rc = wf_sys_eventfd_signal(h->signalfd);
+    while (rc == -EINTR);
     /* The counter would have to reach 2^64 to refuse. */
     wf_debug_assert(rc >= 0);
     (void)rc;
@@ -195,20 +209,21 @@ void wf_hub_signal(struct wf_hub *h)
 
 void wf_hub_alarm_lower(struct wf_hub *h, uint64_t at_ns)
 {
+    /* A1.a: by a glance. An old value may be lower, never for long: see park_collect. */
     if (at_ns >= wf_hub_alarm(h))
         return;
     wf_lock(&h->lock);
-    if (at_ns < wf_hub_alarm(h)) {
-        /* 0 would unset it: a moment that has passed long ago goes off at once */
-        wf_sys_timerfd_set(h->alarmfd, at_ns ? at_ns : 1);
+    /* A1.b: and again. 0 would unset it: a moment that has passed long ago goes off at once. Should it ever fail, the alarm
+     * stays as it was: who goes to sleep sees that, and sleeps no longer than until at_ns. */
+    if (at_ns < wf_hub_alarm(h) && wf_sys_timerfd_set(h->alarmfd, at_ns ? at_ns : 1) == 0)
         wf_store_u64(&h->alarm, at_ns, WF_RELAXED);
-    }
     wf_unlock(&h->lock);
 }
 
 void wf_hub_alarm_clear(struct wf_hub *h)
 {
     wf_lock(&h->lock);
+    /* A1.c */
     wf_store_u64(&h->alarm, WEFT_FOREVER, WF_RELAXED);
     wf_unlock(&h->lock);
 }

@@ -30,6 +30,7 @@ struct wf_hub {
     int signalfd; /* an eventfd; never read: edge-triggered */
     int alarmfd;  /* a timerfd, when there are several workers; else -1 */
     bool single;
+    uintptr_t first, last; /* its pollers' addresses, with nobody else's between; set once */
     /* the moment that the alarm is set to; WEFT_FOREVER: none. Written under lock, read by anyone. */
     struct wf_atomic_u64 alarm;
     struct wf_lock lock;
@@ -50,6 +51,7 @@ void wf_poller_close(struct wf_poller *p);
 /* Edge-triggered, both directions. data comes back through wf_io_of_data. */
 int wf_poller_add(struct wf_poller *p, int fd, uint64_t data);
 void wf_poller_remove(struct wf_poller *p, int fd);
+/* Is a, which may be gone with its runtime, one of b's runtime? */
 bool wf_poller_same_runtime(const struct wf_poller *a, const struct wf_poller *b);
 
 /* Deliver what has happened, without waiting. foreign: by another than the seat's worker. Returns the number

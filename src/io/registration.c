@@ -19,7 +19,8 @@
  *          ready before is reported by the kernel at that moment.
  * ORDER    All changes of a way are acq_rel read-modify-writes: an event's happens before the try
  *          of the operation that it wakes, and clearing READY before the call that follows.
- * LOCKS    WF_RANK_IO_TABLE for the table of free ones.
+ * LOCKS    WF_RANK_IO_TABLE for the table of free ones, and for a poller that is used by others than its runtime's
+ *          threads: it is closed only when nothing is at home there any more.
  */
 #include "io/registration.h"
 
@@ -45,7 +46,9 @@
 #define IO_HANGUP (EPOLLHUP | EPOLLRDHUP | EPOLLERR | EPOLLPRI)
 
 /* Move to the harvesting worker after so many harvests by others in a row. */
-#define IO_STOLEN_MAX 16
+#ifndef WF_IO_STOLEN_MAX /* tests of all interleavings have a lower one */
+# define WF_IO_STOLEN_MAX 16
+#endif
 
 #define TABLE_BLOCK 64
 
@@ -134,9 +137,25 @@ uint64_t wf_io_count(const void *from, const void *to)
     return n;
 }
 
+uint64_t wf_io_in_use(void)
+{
+    const struct io_block *b;
+    uint64_t n = 0;
+
+    wf_lock(&table.lock);
+    b = io_blocks;
+    wf_unlock(&table.lock);
+    for (; b; b = b->next)
+        for (size_t i = 0; i < TABLE_BLOCK; i++)
+            /* relaxed: for who knows that nobody else is at work */
+            n += wf_load_u32(&b->entries[i].refs, WF_RELAXED) != 0;
+    return n;
+}
+
 uint64_t wf_io_to_data(const struct wf_io *io)
 {
-    /* User addresses have 47 bits on every CPU we run on; 16 bits of generation go below. */
+    /* User addresses have at most 48 bits on every CPU we run on, unless a program asks for more; 16
+     * bits of generation go below. */
     return (uint64_t)(uintptr_t)io << 16 | (wf_load_u32(&io->generation, WF_RELAXED) & 0xffff);
 }
 
@@ -274,13 +293,12 @@ static void io_move_home(struct wf_io *io)
     if (!th || !th->poller || !from || from == th->poller ||
         !wf_poller_same_runtime(from, th->poller))
         return;
-    /* Both of these report readiness anew when they add, so no edge is lost. Were the add to fail
-     * the old place is taken again. */
+    /* Into the new place first: were that to fail, all stays as it is. It reports readiness anew, so no
+     * edge is lost; what both report is one wake too many. */
+    if (wf_poller_add(th->poller, io->fd, wf_io_to_data(io)) < 0)
+        return;
+    wf_store_ptr(&io->home, th->poller, WF_RELEASE);
     wf_poller_remove(from, io->fd);
-    if (wf_poller_add(th->poller, io->fd, wf_io_to_data(io)) == 0)
-        wf_store_ptr(&io->home, th->poller, WF_RELEASE);
-    else
-        (void)wf_poller_add(from, io->fd, wf_io_to_data(io));
 }
 
 static int io_arm(struct wf_io *io, enum wf_io_direction way, weft_wakeable *target)
@@ -330,7 +348,7 @@ static int io_see_home(struct wf_io *io, enum wf_io_direction way)
     /* relaxed: a stale NULL only leads to the exchange in io_register */
     if (wf_unlikely(!wf_load_ptr(&io->home, WF_RELAXED)))
         return io_register(io);
-    if (wf_unlikely(wf_load_u32(&io->stolen, WF_RELAXED) >= IO_STOLEN_MAX) && way == WF_IO_READ)
+    if (wf_unlikely(wf_load_u32(&io->stolen, WF_RELAXED) >= WF_IO_STOLEN_MAX) && way == WF_IO_READ)
         io_move_home(io);
     return 0;
 }
@@ -451,9 +469,14 @@ void wf_io_close(struct wf_io *io)
 static void io_forget(struct wf_io *io, struct wf_poller *p)
 {
     void *home = p;
+    bool was;
 
+    /* The lock: nobody is at p any more in wf_io_detach. */
+    wf_lock(&table.lock);
     /* acq_rel: pairs with io_register, which finds no home */
-    if (!wf_cas_ptr(&io->home, &home, NULL, WF_ACQ_REL, WF_RELAXED))
+    was = wf_cas_ptr(&io->home, &home, NULL, WF_ACQ_REL, WF_RELAXED);
+    wf_unlock(&table.lock);
+    if (!was)
         return;
     /* Tasks of other runtimes may wait here: they try again, and then wait at a place of their own. */
     io_wake_way(io, WF_IO_READ, WAY_READY);
@@ -507,9 +530,13 @@ int wf_io_detach(struct wf_io *io)
         io_unseal_way(io, WF_IO_READ);
         return -EBUSY;
     }
+    /* Another runtime may be its home, and end: see io_forget. */
+    wf_lock(&table.lock);
+    /* acquire: pairs with io_register */
     home = wf_load_ptr(&io->home, WF_ACQUIRE);
     if (home)
         wf_poller_remove(home, fd);
+    wf_unlock(&table.lock);
     io->fd = -1;
     given = wf_load_u32(&io->refs, WF_RELAXED);
     io_release(io, given);

@@ -85,4 +85,7 @@ void wf_io_prefetch(uint64_t waiter_of, uint64_t memory_of);
  * a snapshot of metrics. */
 uint64_t wf_io_count(const void *from, const void *to);
 
+/* For tests: registrations that somebody holds. */
+uint64_t wf_io_in_use(void);
+
 #endif

@@ -5,7 +5,7 @@
  * IDEA     Any number of tasks may accept; one of them at a time, the first in line, works on the
  *          descriptor, as its reader. The others wait for their turn, which it passes on when it leaves, by
  *          whatever way: so they are served first come, first served, and nobody's cancel loses a connection.
- *          Out of descriptors or memory, the one in turn tries again after a pause that doubles up
+ *          Out of descriptors or memory, or refused again and again, the one in turn tries again after a pause that doubles up
  *          to 100 ms; the others wait behind it. Its waker is kept meanwhile for who closes.
  * OWNS     The listener's memory and its descriptor: the handle and each accept that has begun, by
  *          refs. Closing only refuses: those in line still come to their turn, and must find the
@@ -32,6 +32,7 @@
 #define BACKLOG_DEFAULT 4096
 #define BACKOFF_FIRST   WEFT_MS(1)
 #define BACKOFF_MAX     WEFT_MS(100)
+#define TRANSIENT_MAX   64 /* failed connections in a row: it is not the connections that fail */
 
 struct weft_listener {
     struct wf_io *io;
@@ -84,6 +85,8 @@ static void listener_release(weft_listener *l)
     if (wf_sub_u32(&l->refs, 1, WF_ACQ_REL) != 1)
         return;
     wf_io_close(l->io);
+    if (l->spare)
+        wf_io_close(l->spare);
     wf_sys_free(l);
 }
 
@@ -181,9 +184,10 @@ static int accept_one(weft_listener *l, weft_stream **out)
     return 0;
 }
 
+/* Of descriptors, of memory, or of fs.epoll.max_user_watches. */
 static bool accept_is_shortage(int rc)
 {
-    return rc == -EMFILE || rc == -ENFILE || rc == -ENOBUFS || rc == -ENOMEM;
+    return rc == -EMFILE || rc == -ENFILE || rc == -ENOBUFS || rc == -ENOMEM || rc == -ENOSPC;
 }
 
 /* Errors of the connection that was about to be accepted, not of the listener. */
@@ -218,9 +222,8 @@ static weft_poll accept_pause(weft_future *f, weft_context *cx, int rc)
 {
     struct accept *a = accept_of(f);
     weft_listener *l = a->l;
-    struct wf_thread *th = wf_thread_self();
 
-    if (!th)
+    if (!wf_thread_self())
         return accept_finish(f, rc, true);
     l->backoff = l->backoff ? l->backoff * 2 : BACKOFF_FIRST;
     if (l->backoff > BACKOFF_MAX)
@@ -229,9 +232,19 @@ static weft_poll accept_pause(weft_future *f, weft_context *cx, int rc)
         return accept_finish(f, -ESHUTDOWN, true);
     accept_set(a, ACCEPT_PAUSE);
     l->pause = (struct wf_timer){0};
-    wf_timer_arm(&l->pause, th->wheel, wf_clock_now() + l->backoff,
+    wf_timer_arm(&l->pause, wf_thread_self()->wheel, wf_clock_now() + l->backoff,
                  wf_wakeable_retain(cx->waker_.target_));
     return WEFT_PENDING;
+}
+
+/* No connection can be had, or waited for. An abort's shutdown makes accept(2) fail in its own way. */
+static weft_poll accept_failed(weft_future *f, weft_context *cx, int rc)
+{
+    if (wf_io_is_refused(accept_of(f)->l->io, WF_IO_READ))
+        return accept_finish(f, -ESHUTDOWN, true);
+    if (accept_is_shortage(rc) || accept_is_transient(rc))
+        return accept_pause(f, cx, rc);
+    return accept_finish(f, rc, true);
 }
 
 /* Try until there is a connection, or one must wait. */
@@ -240,6 +253,7 @@ static weft_poll accept_try(weft_future *f, weft_context *cx, bool ready)
     struct accept *a = accept_of(f);
     weft_listener *l = a->l;
     uintptr_t *target = (uintptr_t *)(void *)&a->target;
+    unsigned transient = 0;
     int rc;
 
     for (;;) {
@@ -249,17 +263,15 @@ static weft_poll accept_try(weft_future *f, weft_context *cx, bool ready)
                 l->backoff = 0;
                 return accept_finish(f, 0, true);
             }
-            if (accept_is_shortage(rc))
-                return accept_pause(f, cx, rc);
-            if (accept_is_transient(rc))
+            if (accept_is_transient(rc) && ++transient < TRANSIENT_MAX)
                 continue;
             if (rc != -EAGAIN)
-                return accept_finish(f, rc, true);
+                return accept_failed(f, cx, rc);
         }
         if (wf_io_poll_ready(l->io, WF_IO_READ, target, cx, &rc) == WEFT_PENDING)
             return WEFT_PENDING;
         if (rc < 0)
-            return accept_finish(f, rc, true);
+            return accept_failed(f, cx, rc);
         ready = true;
     }
 }
@@ -303,11 +315,11 @@ static weft_poll accept_poll(weft_future *f, weft_context *cx)
     /* IN_LINE may become TURN at any moment: both look again under the lock. */
     switch (wf_load_u32(&a->state, WF_RELAXED)) {
     case ACCEPT_NEW:
-        if (!wf_coop_proceed(cx))
-            return WEFT_PENDING;
-        /* relaxed: the caller's handle keeps the listener */
+        /* relaxed: the caller's handle keeps the listener; from here on the accept does */
         wf_add_u32(&a->l->refs, 1, WF_RELAXED);
-        return accept_line_up(a, cx->waker_.target_) ? accept_begin(f, cx) : WEFT_PENDING;
+        if (!accept_line_up(a, cx->waker_.target_) || !wf_coop_proceed(cx))
+            return WEFT_PENDING;
+        return accept_begin(f, cx);
     case ACCEPT_IN_LINE:
     case ACCEPT_TURN:
         return accept_check_line(a, cx->waker_.target_) ? accept_begin(f, cx) : WEFT_PENDING;
@@ -315,7 +327,7 @@ static weft_poll accept_poll(weft_future *f, weft_context *cx)
         if (wf_io_poll_ready(a->l->io, WF_IO_READ, (uintptr_t *)(void *)&a->target, cx, &rc) ==
             WEFT_PENDING)
             return WEFT_PENDING;
-        return rc < 0 ? accept_finish(f, rc, true) : accept_try(f, cx, true);
+        return rc < 0 ? accept_failed(f, cx, rc) : accept_try(f, cx, true);
     case ACCEPT_PAUSE:
         return accept_poll_pause(f, cx);
     default:

@@ -41,7 +41,8 @@ enum {
     TRANSFER_WRITE = 1,
     TRANSFER_VECTOR = 2,
     TRANSFER_ALL = 4, /* until left is 0, or the end of the stream */
-    TRANSFER_BEGUN = 8
+    TRANSFER_BEGUN = 8,
+    TRANSFER_READY = 16 /* begun, but out of budget before the first try */
 };
 
 _Static_assert(sizeof(struct transfer) + sizeof(uintptr_t) <= sizeof(((weft_future *)0)->words),
@@ -229,7 +230,7 @@ static weft_poll transfer_finish(weft_future *f, ssize_t result, bool ready)
 {
     struct transfer *t = &transfer_of(f)->t;
 
-    t->kind &= ~(uint32_t)TRANSFER_BEGUN;
+    t->kind &= ~(uint32_t)(TRANSFER_BEGUN | TRANSFER_READY);
     wf_io_end(t->io, transfer_way(t), ready);
     f->result = result;
     return WEFT_READY;
@@ -244,14 +245,21 @@ static weft_poll transfer_poll(weft_future *f, weft_context *cx)
     int rc;
 
     if (!(t->kind & TRANSFER_BEGUN)) {
-        if (!wf_coop_proceed(cx))
-            return WEFT_PENDING;
         rc = wf_io_begin(t->io, transfer_way(t), &ready);
         if (rc < 0) {
             f->result = rc;
             return WEFT_READY;
         }
         t->kind |= TRANSFER_BEGUN;
+        /* Begun all the same: from its first poll on it is in flight, and keeps the stream's memory. */
+        if (!wf_coop_proceed(cx)) {
+            t->kind |= ready ? TRANSFER_READY : 0;
+            return WEFT_PENDING;
+        }
+    } else if (t->kind & TRANSFER_READY) {
+        t->kind &= ~(uint32_t)TRANSFER_READY;
+        if (wf_io_is_refused(t->io, transfer_way(t)))
+            return transfer_finish(f, -ESHUTDOWN, true);
     } else if (wf_io_poll_ready(t->io, transfer_way(t), &tf->target, cx, &rc) == WEFT_PENDING) {
         return WEFT_PENDING;
     } else if (rc < 0) {

@@ -19,10 +19,11 @@
  *          the owner's take of the newest is synchronised with head only for the last task.
  * ORDER
  *     (a)  tail: store-release in push, load-acquire in steal: carries slot, ring and task.
- *     (b)  head: compare-and-swap with release, load-acquire in push: a thief has read a slot before
- *          the owner fills it anew. seq_cst where the owner takes the newest: its store of tail and
- *          its load of head, and a thief's load of head and then tail, must not
- *          pass each other (Le, Pop, Cohen, Zappa Nardelli, 2013).
+ *     (b)  head: a thief's compare-and-swap releases, push acquires: a thief has read a slot before
+ *          the owner fills it anew. The owner's own takes need neither, and pass on what thieves released.
+ *          seq_cst where the owner takes the newest: of its swap of tail and then load of head, and
+ *          a thief's exchange of head and the next one's load of tail, one pair is first, and the
+ *          other sees it (after Le, Pop, Cohen, Zappa Nardelli, 2013, without their fences).
  *          Slots are relaxed atomics: a thief may read one while it is refilled, and then loses
  *          the compare-and-swap and drops what it read (D2).
  * REJECTED A bounded ring of 256 that spills half into the injection queue: tasks past the limit
@@ -129,9 +130,9 @@ bool wf_deque_push(struct wf_deque *d, struct weft_task *t)
 
 struct weft_task *wf_deque_take_oldest(struct wf_deque *d)
 {
-    /* relaxed: only the owner writes tail and ring. acquire for head: a retry must not reuse it */
+    /* relaxed: only the owner writes tail and ring, and the exchange checks head */
     uint64_t tail = wf_load_u64(&d->tail, WF_RELAXED);
-    uint64_t head = wf_load_u64(&d->head, WF_ACQUIRE);
+    uint64_t head = wf_load_u64(&d->head, WF_RELAXED);
     struct wf_deque_ring *r = wf_load_ptr(&d->ring, WF_RELAXED);
 
     while (head != tail) {
@@ -142,8 +143,8 @@ struct weft_task *wf_deque_take_oldest(struct wf_deque *d)
             wf_store_u64(&d->head, head + 1, WF_RELAXED);
             return t;
         }
-        /* release: ORDER (b). On failure head is the new value. */
-        if (wf_cas_weak_u64(&d->head, &head, head + 1, WF_ACQ_REL, WF_ACQUIRE))
+        /* relaxed: what is taken is what the owner pushed. On failure head is the new value. */
+        if (wf_cas_weak_u64(&d->head, &head, head + 1, WF_RELAXED, WF_RELAXED))
             return t;
     }
     return NULL;
@@ -173,7 +174,8 @@ struct weft_task *wf_deque_take_newest(struct wf_deque *d)
     if (head == tail - 1) {
         /* The last one: race the thieves for it. */
         t = deque_get(r, head);
-        if (!wf_cas_u64(&d->head, &head, head + 1, WF_SEQ_CST, WF_RELAXED))
+        /* relaxed: it is decided by who moves head, and the task is the owner's own */
+        if (!wf_cas_u64(&d->head, &head, head + 1, WF_RELAXED, WF_RELAXED))
             t = NULL;
     }
     /* relaxed: empty again; a thief that still sees the lower tail takes nothing */
@@ -183,17 +185,17 @@ struct weft_task *wf_deque_take_newest(struct wf_deque *d)
 
 struct weft_task *wf_deque_steal_one(struct wf_deque *d, bool *again)
 {
-    /* seq_cst: ORDER (b), pairs with wf_deque_take_newest. acquire of tail: ORDER (a) */
-    uint64_t head = wf_load_u64(&d->head, WF_SEQ_CST);
-    uint64_t tail;
+    /* acquire: what the thief before did, tail is read after. seq_cst: ORDER (b), pairs with
+     * wf_deque_take_newest; and acquires, ORDER (a). */
+    uint64_t head = wf_load_u64(&d->head, WF_ACQUIRE);
+    uint64_t tail = wf_load_u64(&d->tail, WF_SEQ_CST);
     struct weft_task *t;
 
-    wf_fence_seq_cst();
-    tail = wf_load_u64(&d->tail, WF_SEQ_CST);
     if ((int64_t)(tail - head) <= 0)
         return NULL;
     /* acquire: pairs with deque_grow */
     t = deque_get(wf_load_ptr(&d->ring, WF_ACQUIRE), head);
+    /* seq_cst: ORDER (b); the owner's load of head behind it in their order sees it */
     if (wf_cas_u64(&d->head, &head, head + 1, WF_SEQ_CST, WF_RELAXED))
         return t;
     *again = true;
@@ -202,8 +204,8 @@ struct weft_task *wf_deque_steal_one(struct wf_deque *d, bool *again)
 
 unsigned wf_deque_steal_half(struct wf_deque *d, struct weft_task **out, unsigned max)
 {
-    /* acquire: pairs with the other takers, so that tail is read after head */
-    uint64_t head = wf_load_u64(&d->head, WF_ACQUIRE);
+    /* relaxed: the exchange checks it, and a tail from before it only finds less */
+    uint64_t head = wf_load_u64(&d->head, WF_RELAXED);
 
     for (;;) {
         /* acquire: pairs with push, ORDER (a) */
@@ -220,7 +222,7 @@ unsigned wf_deque_steal_half(struct wf_deque *d, struct weft_task **out, unsigne
         for (uint64_t i = 0; i < n; i++)
             out[i] = deque_get(r, head + i);
         /* release: our reads of the slots end before the owner fills them anew, ORDER (b) */
-        if (wf_cas_weak_u64(&d->head, &head, head + n, WF_ACQ_REL, WF_ACQUIRE))
+        if (wf_cas_weak_u64(&d->head, &head, head + n, WF_RELEASE, WF_RELAXED))
             return (unsigned)n;
     }
 }

@@ -13,7 +13,8 @@
  *          of the two sees the other. Either the notifier finds a searcher, who looks
  *          again before it sleeps, or it wakes a sleeper, or nobody was asleep.
  *     P3   A searcher that finds work, as the last one, notifies in its turn: so waking goes on
- *          as long as there is more work than workers.
+ *          as long as there is more work than workers. One that looks again before it sleeps, and sees
+ *          work, is still the searcher whom notifiers found, and remains one.
  * ORDER    All changes of the word are seq_cst read-modify-writes. The fences of P2 are wf_idle_notify's
  *          (pairs with wf_idle_sleep_begin) and the read-modify-write in
  *          wf_idle_sleep_begin with the seq_cst fence behind it.
@@ -54,14 +55,14 @@ bool wf_idle_search_begin(struct wf_idle *i)
 
     if (2 * idle_searching(word) >= i->workers)
         return false;
-    /* seq_cst: P2, with wf_idle_notify */
+    /* P2.a: a searcher more. seq_cst: with wf_idle_notify */
     wf_add_u64(&i->word, SEARCHING, WF_SEQ_CST);
     return true;
 }
 
 bool wf_idle_search_end(struct wf_idle *i)
 {
-    /* seq_cst: P2 */
+    /* P2.b: a searcher less. seq_cst: P2 */
     uint64_t word = wf_sub_u64(&i->word, SEARCHING, WF_SEQ_CST);
 
     wf_debug_assert(idle_searching(word) > 0);
@@ -70,12 +71,15 @@ bool wf_idle_search_end(struct wf_idle *i)
 
 void wf_idle_sleep_begin(struct wf_idle *i, bool searching)
 {
-    /* seq_cst, and the fence: P2, pairs with wf_idle_notify */
+    /* P2.c: say that it sleeps, and P2.d: only then look. seq_cst, and the fence: pairs with
+     * wf_idle_notify */
     wf_add_u64(&i->word, searching ? SLEEPING - SEARCHING : SLEEPING, WF_SEQ_CST);
     wf_fence_seq_cst();
 }
 
-bool wf_idle_sleep_end(struct wf_idle *i)
+/* One sleeper less. It takes a token if there is one, and becomes the searcher who was called; else it searches
+ * if it is to. Returns whether it searches. */
+static bool idle_sleep_leave(struct wf_idle *i, bool search)
 {
     /* relaxed: only seeds the exchange */
     uint64_t word = wf_load_u64(&i->word, WF_RELAXED), new;
@@ -85,22 +89,34 @@ bool wf_idle_sleep_end(struct wf_idle *i)
         new = word - SLEEPING;
         if (idle_tokens(word))
             new -= TOKEN;
-        /* seq_cst: P2 */
+        else if (search)
+            new += SEARCHING;
+        /* P2.e: awake, with the token. seq_cst: P2 */
     } while (!wf_cas_weak_u64(&i->word, &word, new, WF_SEQ_CST, WF_RELAXED));
-    return idle_tokens(word) > 0;
+    return search || idle_tokens(word) > 0;
+}
+
+bool wf_idle_sleep_end(struct wf_idle *i)
+{
+    return idle_sleep_leave(i, false);
+}
+
+bool wf_idle_sleep_cancel(struct wf_idle *i, bool searching)
+{
+    return idle_sleep_leave(i, searching);
 }
 
 bool wf_idle_notify(struct wf_idle *i)
 {
     uint64_t word;
 
-    /* P2: pairs with wf_idle_sleep_begin. The caller has pushed before. */
+    /* P2.f: pairs with wf_idle_sleep_begin. The caller has pushed before. */
     wf_fence_seq_cst();
     word = wf_load_u64(&i->word, WF_RELAXED);
     do {
         if (idle_searching(word) || idle_sleeping(word) == idle_tokens(word))
             return false;
-        /* seq_cst: P1, P2 */
+        /* P2.g: a token. seq_cst: P1, P2 */
     } while (!wf_cas_weak_u64(&i->word, &word, word + TOKEN + SEARCHING, WF_SEQ_CST, WF_RELAXED));
     return true;
 }

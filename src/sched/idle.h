@@ -22,8 +22,12 @@ bool wf_idle_search_begin(struct wf_idle *i);
 bool wf_idle_search_end(struct wf_idle *i);
 
 /* It is about to sleep. Afterwards it must look at every queue once more, and then sleep or call
- * wf_idle_sleep_end. */
+ * wf_idle_sleep_cancel. */
 void wf_idle_sleep_begin(struct wf_idle *i, bool searching);
+
+/* It has seen work and does not sleep. searching: it was a searcher, for whose sake nobody else was woken, and
+ * is one again. True: it searches. */
+bool wf_idle_sleep_cancel(struct wf_idle *i, bool searching);
 
 /* It is awake. True: somebody had called for a searcher, and this worker is it now. */
 bool wf_idle_sleep_end(struct wf_idle *i);

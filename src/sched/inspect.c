@@ -2,10 +2,10 @@
 /*
  * inspect.c - looking into a running runtime from outside: its tasks and its counters.
  *
- * Tasks are found by walking the header slab, so that spawning keeps no list. The walk takes a
- * reference of every live task, of all runtimes, and sorts out afterwards: which runtime a task
+ * Tasks are found by walking the header slab, so that spawning keeps no list. The walk takes
+ * references of live tasks, of all runtimes, and sorts out afterwards: which runtime a task
  * belongs to may be read only while holding one, and giving one back may need the slab's
- * lock, which the walk holds.
+ * lock, which the walk holds. It goes by lots, so that it needs no memory: a shutdown must not fail.
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -17,72 +17,50 @@
 #include <stdio.h>
 #include <string.h>
 
-struct collect {
-    weft_task **tasks;
-    size_t count, room;
-    bool failed;
-};
-
-static bool collect_grow(struct collect *c)
+static bool tasks_visit(void *slot, void *arg)
 {
-    size_t room = c->room ? c->room * 2 : 256;
-    weft_task **more = wf_sys_calloc(room, sizeof(weft_task *));
+    struct wf_task_walk *w = arg;
 
-    if (!more)
-        return false;
-    if (c->count)
-        memcpy(more, c->tasks, c->count * sizeof(weft_task *));
-    wf_sys_free(c->tasks);
-    c->tasks = more;
-    c->room = room;
-    return true;
-}
-
-static void collect_visit(void *slot, void *arg)
-{
-    struct collect *c = arg;
-
-    if (c->failed || (c->count == c->room && !collect_grow(c))) {
-        c->failed = true;
-        return;
-    }
     if (wf_task_try_retain(slot))
-        c->tasks[c->count++] = slot;
+        w->tasks[w->count++] = slot;
+    return w->count < wf_array_count(w->tasks);
 }
 
-ssize_t wf_runtime_tasks(struct weft_runtime *rt, struct weft_task ***out)
+/* The next lot, sorted out. False: there is none. */
+static bool tasks_refill(struct wf_task_walk *w)
 {
-    struct collect c = {0};
-    size_t kept = 0;
+    unsigned kept = 0;
 
-    wf_slab_walk(collect_visit, &c);
-    for (size_t i = 0; i < c.count; i++) {
-        weft_task *t = c.tasks[i];
+    while (kept == 0 && !w->over) {
+        w->count = 0;
+        w->over = !wf_slab_walk(&w->at, tasks_visit, w);
+        for (unsigned i = 0; i < w->count; i++) {
+            weft_task *t = w->tasks[i];
 
-        if (t->sched == &rt->sched && !wf_task_is_complete(t) && !c.failed)
-            c.tasks[kept++] = t;
-        else
-            wf_task_release(t);
+            if (t->sched == &w->rt->sched && !wf_task_is_complete(t))
+                w->tasks[kept++] = t;
+            else
+                wf_task_release(t);
+        }
     }
-    if (c.failed) {
-        wf_sys_free(c.tasks);
-        return -ENOMEM;
-    }
-    *out = c.tasks;
-    return (ssize_t)kept;
+    w->count = kept;
+    return kept > 0;
+}
+
+struct weft_task *wf_task_walk_next(struct wf_task_walk *w)
+{
+    return w->count || tasks_refill(w) ? w->tasks[--w->count] : NULL;
 }
 
 void wf_runtime_cancel_all(struct weft_runtime *rt)
 {
-    weft_task **tasks;
-    ssize_t n = wf_runtime_tasks(rt, &tasks);
+    struct wf_task_walk walk = {.rt = rt};
+    weft_task *t;
 
-    for (ssize_t i = 0; i < n; i++) {
-        weft_cancel(tasks[i]);
-        wf_task_release(tasks[i]);
+    while ((t = wf_task_walk_next(&walk))) {
+        weft_cancel(t);
+        wf_task_release(t);
     }
-    if (n >= 0)
-        wf_sys_free(tasks);
 }
 
 static const char *dump_state(weft_task_state state)
@@ -122,18 +100,16 @@ static void dump_task(const weft_task *t, int fd)
 
 ssize_t weft_runtime_dump(weft_runtime *rt, int fd)
 {
-    weft_task **tasks;
-    ssize_t n;
+    struct wf_task_walk walk = {.rt = rt};
+    weft_task *t;
+    ssize_t n = 0;
 
     if (!rt)
         return wf_misuse(-EINVAL, "weft_runtime_dump: rt is NULL");
-    n = wf_runtime_tasks(rt, &tasks);
-    for (ssize_t i = 0; i < n; i++) {
-        dump_task(tasks[i], fd);
-        wf_task_release(tasks[i]);
+    for (; (t = wf_task_walk_next(&walk)); n++) {
+        dump_task(t, fd);
+        wf_task_release(t);
     }
-    if (n >= 0)
-        wf_sys_free(tasks);
     return n;
 }
 

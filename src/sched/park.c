@@ -12,10 +12,14 @@
  *          sleepers (wf_worker_alarm); who goes to sleep says so, passes a full fence and looks at all
  *          wheels (park_set_alarm). One of the two sees the other.
  *     P2   of idle.c: between saying that it sleeps and sleeping, a worker looks at all queues.
+ *     P4   A stop reaches all: it is stored, then signalled, and whoever leaves signals the next.
+ * STEPS    of P2, P3, P4, W4 (worker.c), A1, and E1 and E2 (epoll.c) are lettered, as P2.a, here and in the model
+ *          of them, tests/promela/; see docs/design/007-park-model.md.
  */
 #include "base/clock.h"
 #include "base/sys.h"
 #include "sched/account.h"
+#include "sched/migrate.h"
 #include "sched/worker.h"
 
 #define STEAL_READY_MAX   128
@@ -24,6 +28,7 @@
 
 void wf_worker_notify(struct wf_worker *w)
 {
+    /* P2.h: a token and a signal: whoever wakes next takes the token */
     if (wf_idle_notify(&w->rt->idle))
         wf_hub_signal(&w->rt->hub);
 }
@@ -32,8 +37,9 @@ void wf_worker_alarm(struct wf_worker *w)
 {
     uint64_t next = wf_wheel_next(&w->seat->wheel);
 
-    /* A1: pairs with park_set_alarm */
+    /* A1.d: pairs with park_set_alarm */
     wf_fence_seq_cst();
+    /* A1.e: nobody: who goes to sleep looks */
     if (wf_idle_any_asleep(&w->rt->idle))
         wf_hub_alarm_lower(&w->rt->hub, next);
 }
@@ -120,9 +126,12 @@ struct weft_task *wf_worker_steal(struct wf_worker *w)
 }
 
 /* Is there anything that this worker could do instead of sleeping? */
-static bool park_work_visible(const struct weft_runtime *rt)
+static bool park_work_visible(const struct wf_worker *w)
 {
-    if (wf_inject_len(&rt->inject) || wf_runtime_stopped(rt))
+    const struct weft_runtime *rt = w->rt;
+
+    /* P2.i and P2.j: the looks. The fence is the one of wf_idle_sleep_begin. */
+    if (wf_inject_len(&rt->inject) || wf_runtime_stopped(rt) || wf_migrate_visible(w))
         return true;
     for (unsigned i = 0; i < rt->workers; i++)
         if (wf_deque_len(&rt->seats[i].ready) || wf_deque_len(&rt->seats[i].backlog))
@@ -135,6 +144,7 @@ static uint64_t park_next_timer(const struct weft_runtime *rt)
     uint64_t next = WEFT_FOREVER;
 
     for (unsigned i = 0; i < rt->workers; i++) {
+        /* A1.f: the look */
         uint64_t at = wf_wheel_next(&rt->seats[i].wheel);
 
         if (at < next)
@@ -143,13 +153,16 @@ static uint64_t park_next_timer(const struct weft_runtime *rt)
     return next;
 }
 
-/* A1. The fence is the one of wf_idle_sleep_begin. */
-static void park_set_alarm(struct weft_runtime *rt)
+/* A1. The fence is the one of wf_idle_sleep_begin. Returns until when one may sleep: for ever, as the alarm
+ * sees to the rest, or until the next timer, if the alarm would not be set. */
+static uint64_t park_set_alarm(struct weft_runtime *rt)
 {
     uint64_t next = park_next_timer(rt);
 
-    if (next != WEFT_FOREVER)
-        wf_hub_alarm_lower(&rt->hub, next);
+    if (next == WEFT_FOREVER)
+        return WEFT_FOREVER;
+    wf_hub_alarm_lower(&rt->hub, next);
+    return wf_likely(wf_hub_alarm(&rt->hub) <= next) ? WEFT_FOREVER : next;
 }
 
 static uint64_t park_timeout(uint64_t next, uint64_t until_ns)
@@ -165,28 +178,39 @@ static uint64_t park_timeout(uint64_t next, uint64_t until_ns)
     return at > now ? at - now : 0;
 }
 
+/* The timers of all seats that are due. Returns the number fired. */
+static unsigned park_fire_due(struct wf_worker *w)
+{
+    struct weft_runtime *rt = w->rt;
+    unsigned fired = 0;
+    uint64_t now;
+
+    if (park_next_timer(rt) == WEFT_FOREVER)
+        return 0;
+    now = wf_clock_now();
+    for (unsigned i = 0; i < rt->workers; i++)
+        if (wf_wheel_next(&rt->seats[i].wheel) <= now)
+            fired += wf_worker_fire_timers(w, &rt->seats[i], now);
+    return fired;
+}
+
 /* Awake: take what is due. Returns the number of tasks that may have become ready. */
 static unsigned park_collect(struct wf_worker *w, const struct wf_hub_wake *wake)
 {
     struct weft_runtime *rt = w->rt;
     unsigned woken = 0;
-    uint64_t now;
 
     for (unsigned i = 0; i < wake->pollers; i++)
         woken += wf_worker_harvest(w, wake->ready[i]);
     if (wake->alarm) {
         wf_hub_alarm_clear(&rt->hub);
-        /* A1: whoever saw the old alarm and left it so has published its timer before */
+        /* A1.g: whoever saw the old alarm and left it so has published its timer before */
         wf_fence_seq_cst();
     }
-    if (park_next_timer(rt) != WEFT_FOREVER) {
-        now = wf_clock_now();
-        for (unsigned i = 0; i < rt->workers; i++)
-            if (wf_wheel_next(&rt->seats[i].wheel) <= now)
-                woken += wf_worker_fire_timers(w, &rt->seats[i], now);
-    }
+    woken += park_fire_due(w);
+    /* A1.h: for those who sleep on */
     if (wake->alarm && wf_idle_any_asleep(&rt->idle))
-        park_set_alarm(rt);
+        (void)park_set_alarm(rt);
     return woken;
 }
 
@@ -202,7 +226,8 @@ static bool park_spin(struct wf_worker *w)
         if (wf_load_u32(&w->seat->poller.watched, WF_RELAXED) &&
             wf_worker_harvest(w, &w->seat->poller))
             return true;
-        if (park_work_visible(w->rt) || park_next_timer(w->rt) <= wf_clock_now())
+        /* Fired here: nobody does it on the way back to the queues, where the next look is far. */
+        if (park_work_visible(w) || park_fire_due(w))
             return true;
         wf_spin_pause();
     } while (wf_clock_now() - from < window);
@@ -215,11 +240,10 @@ static void park_hook(weft_thread_hook *hook, struct wf_worker *w)
         hook(w->rt->set.config.hook_user);
 }
 
-static void park_sleep(struct wf_worker *w, uint64_t until_ns)
+static void park_sleep(struct wf_worker *w, uint64_t next, uint64_t until_ns)
 {
     struct weft_runtime *rt = w->rt;
     struct wf_seat_counters *c = &w->seat->counters;
-    uint64_t next = rt->single ? wf_wheel_next(&w->seat->wheel) : WEFT_FOREVER;
     struct wf_hub_wake wake = {0};
     unsigned woken;
     uint64_t from = wf_clock_now();
@@ -237,6 +261,7 @@ static void park_sleep(struct wf_worker *w, uint64_t until_ns)
     woken += park_collect(w, &wake);
     if (woken == 0 && wf_inject_len(&rt->inject) == 0 && !w->searching)
         wf_count_u64(&c->wakeups_idle, 1);
+    /* P2.k: others could do some of it */
     if (woken > 1 && !rt->single)
         wf_worker_notify(w);
 }
@@ -256,14 +281,15 @@ void wf_worker_park(struct wf_worker *w, uint64_t until_ns)
         goto awake;
     }
     wf_idle_sleep_begin(&rt->idle, w->searching);
-    w->searching = false;
     /* Also what the park hook spawned. */
-    if (park_work_visible(rt) || w->seat->lifo) {
-        w->searching = wf_idle_sleep_end(&rt->idle);
+    if (park_work_visible(w) || w->seat->lifo) {
+        /* P2.l: the searcher that notifiers have counted on */
+        w->searching = wf_idle_sleep_cancel(&rt->idle, w->searching);
     } else {
-        if (!rt->single)
-            park_set_alarm(rt);
-        park_sleep(w, until_ns);
+        /* A1.i: before it sleeps, the timers */
+        uint64_t next = rt->single ? wf_wheel_next(&w->seat->wheel) : park_set_alarm(rt);
+
+        park_sleep(w, next, until_ns);
     }
 awake:
     /* The clock has moved on: what is woken from here on is ready from now. */

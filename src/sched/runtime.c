@@ -22,6 +22,8 @@
 #include "base/sys.h"
 #include "fiber/overflow.h"
 #include "sched/account.h"
+#include "sched/debugger.h"
+#include "sched/migrate.h"
 #include "sched/worker.h"
 #include "task/fiber_task.h"
 
@@ -34,6 +36,8 @@
 
 /* How long a shutdown waits before it looks for tasks that were spawned in the meantime. */
 #define CLOSING_LOOK_NS 5000000u
+
+#define REPORT_MAX 10 /* tasks that a shutdown at its limit names */
 
 static struct wf_atomic_u32 fork_generation;
 static struct wf_atomic_ptr
@@ -94,6 +98,7 @@ void wf_runtime_inject(struct weft_runtime *rt, struct weft_task *t)
      * there now. */
     wf_add_u32(&rt->users, 1, WF_RELAXED);
     wf_add_u64(&rt->remote_schedules, 1, WF_RELAXED);
+    /* P2.m and P2.n: push, then see who sleeps */
     wf_inject_push(&rt->inject, t);
     if (wf_idle_notify(&rt->idle))
         wf_hub_signal(&rt->hub);
@@ -117,19 +122,17 @@ static void *runtime_thread(void *arg)
 {
     struct wf_worker *w = arg;
     weft_runtime *rt = w->rt;
-    int rc;
 
     (void)pthread_setname_np(pthread_self(), rt->set.thread_name);
     (void)wf_sys_timer_slack(1);
-    rc = wf_worker_enter(w, rt, w->seat);
-    wf_assert(rc == 0); /* runtime_new has tried it */
+    wf_worker_enter(w, rt, w->seat);
     if (rt->set.config.on_thread_start)
         rt->set.config.on_thread_start(rt->set.config.hook_user);
     wf_worker_run(w, NULL, WEFT_FOREVER);
     if (rt->set.config.on_thread_stop)
         rt->set.config.on_thread_stop(rt->set.config.hook_user);
     wf_worker_leave(w);
-    /* The next sleeper: each passes the word on. */
+    /* P4.b: the next sleeper; each passes the word on */
     wf_hub_signal(&rt->hub);
     /* release: pairs with runtime_wait_left */
     wf_store_u32(&w->left, 1, WF_RELEASE);
@@ -149,7 +152,7 @@ static int runtime_start_threads(weft_runtime *rt)
     thread_block_sigpipe(&before);
     for (i = 0; i < rt->workers && rc == 0; i++) {
         wf_add_u32(&rt->users, 1, WF_RELAXED);
-        rc = -pthread_create(&rt->worker[i].handle, NULL, runtime_thread, &rt->worker[i]);
+        rc = wf_sys_thread_create(&rt->worker[i].handle, runtime_thread, &rt->worker[i]);
         if (rc < 0) {
             wf_sub_u32(&rt->users, 1, WF_RELAXED);
             break;
@@ -242,6 +245,7 @@ static void runtime_init(weft_runtime *rt)
                                       .hook_user = c->hook_user};
     rt->fork_generation = wf_load_u32(&fork_generation, WF_RELAXED);
     rt->started_at = wf_clock_now();
+    rt->debug_table = &weft_debug_table;
     rt->workers = c->worker_threads;
     rt->single = rt->workers == 1;
     rt->tick_half_ms = wf_ns_to_ticks(500000);
@@ -329,24 +333,20 @@ static void runtime_drive_end(weft_runtime *rt)
 }
 
 /* Drive until root (may be NULL) has ended or until_ns. The caller has begun. */
-static int runtime_drive(weft_runtime *rt, const struct weft_task *root, uint64_t until_ns)
+static void runtime_drive(weft_runtime *rt, const struct weft_task *root, uint64_t until_ns)
 {
     sigset_t pipe, before;
-    int rc;
 
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);
     thread_block_sigpipe(&before);
-    rc = wf_worker_enter(&rt->worker[0], rt, &rt->seats[0]);
-    if (rc == 0) {
-        wf_worker_run(&rt->worker[0], root, until_ns);
-        wf_worker_leave(&rt->worker[0]);
-    }
+    wf_worker_enter(&rt->worker[0], rt, &rt->seats[0]);
+    wf_worker_run(&rt->worker[0], root, until_ns);
+    wf_worker_leave(&rt->worker[0]);
     if (!sigismember(&before, SIGPIPE)) {
         wf_sys_signal_discard(&pipe);
         (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     }
-    return rc;
 }
 
 /* A thread that waits for its root task while another one drives. */
@@ -395,7 +395,7 @@ static int runtime_block_current(weft_runtime *rt, weft_task *root)
         if (wf_load_u32(&b.refs, WF_ACQUIRE) == 0)
             break;
         if (runtime_drive_begin(rt)) {
-            rc = runtime_drive(rt, root, WEFT_FOREVER);
+            runtime_drive(rt, root, WEFT_FOREVER);
             runtime_drive_end(rt);
             if (wf_runtime_stopped(rt) && wf_load_u32(&b.refs, WF_ACQUIRE) != 0)
                 rc = -ESHUTDOWN;
@@ -468,8 +468,11 @@ static int runtime_spawn_begin(weft_runtime *rt)
 {
     /* seq_cst: pairs with runtime_wait_spawns. It sees this spawn, or this sees the phase. */
     wf_add_u32(&rt->spawning, 1, WF_SEQ_CST);
-    if (wf_likely(wf_load_u32(&rt->phase, WF_SEQ_CST) == WF_PHASE_OPEN))
+    if (wf_likely(wf_load_u32(&rt->phase, WF_SEQ_CST) == WF_PHASE_OPEN)) {
+        /* The task may free the runtime before the spawn has returned. relaxed: it is there now. */
+        wf_add_u32(&rt->users, 1, WF_RELAXED);
         return 0;
+    }
     wf_sub_u32(&rt->spawning, 1, WF_RELEASE);
     return -ESHUTDOWN;
 }
@@ -478,6 +481,7 @@ static int runtime_spawn_end(weft_runtime *rt, int rc)
 {
     /* release: the task is counted; pairs with runtime_wait_spawns */
     wf_sub_u32(&rt->spawning, 1, WF_RELEASE);
+    wf_runtime_put(rt);
     return rc;
 }
 
@@ -553,7 +557,7 @@ static bool runtime_wait_tasks(weft_runtime *rt, uint64_t until_ns)
         if (rt->set.config.flavor == WEFT_CURRENT_THREAD && runtime_drive_begin(rt)) {
             uint64_t look = now + CLOSING_LOOK_NS;
 
-            (void)runtime_drive(rt, NULL, look < until_ns ? look : until_ns);
+            runtime_drive(rt, NULL, look < until_ns ? look : until_ns);
             runtime_drive_end(rt);
         } else {
             uint64_t left = until_ns - now;
@@ -574,7 +578,7 @@ static void runtime_wait_spawns(weft_runtime *rt)
 
 static void runtime_stop(weft_runtime *rt)
 {
-    /* release: what the tasks did is over; pairs with wf_runtime_stopped */
+    /* P4.a: store, then signal. release: what the tasks did is over; pairs with wf_runtime_stopped */
     wf_store_u32(&rt->phase, WF_PHASE_STOPPED, WF_RELEASE);
     wf_hub_signal(&rt->hub);
     wf_add_u32(&rt->driver, 2, WF_RELEASE);
@@ -661,28 +665,34 @@ static bool runtime_join_threads(weft_runtime *rt, uint64_t until_ns)
 
 static void runtime_report_alive(weft_runtime *rt)
 {
-    weft_task **tasks;
-    ssize_t n = wf_runtime_tasks(rt, &tasks);
+    struct wf_task_walk walk = {.rt = rt};
+    weft_task *t;
+    size_t n = 0;
 
-    for (ssize_t i = 0; i < n; i++) {
+    for (; (t = wf_task_walk_next(&walk)); n++) {
         weft_task_info info;
 
-        wf_task_fill_info(tasks[i], &info);
-        if (i < 10)
+        wf_task_fill_info(t, &info);
+        if (n < REPORT_MAX)
             wf_log("shutdown: task %llu \"%s\" (spawned at %s) is still %s",
                    (unsigned long long)info.id, info.name, info.site ? info.site : "?",
                    info.state == WEFT_TASK_RUNNING ? "running" : "waiting");
-        else if (i == 10)
-            wf_log("shutdown: and %zd more", n - i);
-        wf_task_release(tasks[i]);
+        wf_task_release(t);
     }
-    if (n >= 0)
-        wf_sys_free(tasks);
+    if (n > REPORT_MAX)
+        wf_log("shutdown: and %zu more", n - REPORT_MAX);
+}
+
+/* Is the caller one of its tasks? */
+static bool runtime_calls_inside(const weft_runtime *rt)
+{
+    const struct wf_thread *th = wf_thread_self();
+
+    return th && th->sched == &rt->sched;
 }
 
 int weft_runtime_shutdown(weft_runtime *rt, weft_duration limit)
 {
-    struct wf_thread *th = wf_thread_self();
     uint64_t until_ns, threads_until;
     int rc = runtime_check_outside(rt, "weft_runtime_shutdown");
 
@@ -690,7 +700,7 @@ int weft_runtime_shutdown(weft_runtime *rt, weft_duration limit)
         return rc;
     until_ns = weft_instant_add(wf_clock_now(), limit);
     runtime_close(rt);
-    if (th && th->sched == &rt->sched)
+    if (runtime_calls_inside(rt))
         return 0;
     runtime_wait_spawns(rt);
     if (!runtime_wait_tasks(rt, until_ns)) {
@@ -740,7 +750,8 @@ static void runtime_abandon_queued(weft_runtime *rt)
         if (s->lifo)
             runtime_abandon(rt, s->lifo);
         s->lifo = NULL;
-        while ((t = wf_deque_take_oldest(&s->ready)) || (t = wf_deque_take_newest(&s->backlog)))
+        while ((t = wf_deque_take_oldest(&s->ready)) || (t = wf_deque_take_newest(&s->backlog)) ||
+               (t = wf_migrate_left(s)))
             runtime_abandon(rt, t);
     }
 }
@@ -748,20 +759,17 @@ static void runtime_abandon_queued(weft_runtime *rt)
 /* The last user is gone. True: nothing of the runtime is in use any more. */
 static bool runtime_abandon_all(weft_runtime *rt)
 {
-    weft_task **tasks;
-    ssize_t n;
+    struct wf_task_walk walk = {.rt = rt};
+    weft_task *t;
 
     if (wf_runtime_alive(rt) == 0)
         return true;
     runtime_abandon_queued(rt);
-    n = wf_runtime_tasks(rt, &tasks);
-    for (ssize_t i = 0; i < n; i++) {
-        if (wf_task_notify(tasks[i]))
-            runtime_abandon(rt, tasks[i]);
-        wf_task_release(tasks[i]);
+    while ((t = wf_task_walk_next(&walk))) {
+        if (wf_task_notify(t))
+            runtime_abandon(rt, t);
+        wf_task_release(t);
     }
-    if (n >= 0)
-        wf_sys_free(tasks);
     return wf_runtime_alive(rt) == 0;
 }
 
@@ -785,13 +793,11 @@ void wf_runtime_put(struct weft_runtime *rt)
 
 void weft_runtime_free(weft_runtime *rt)
 {
-    struct wf_thread *th = wf_thread_self();
-
     if (!rt || runtime_is_forked(rt))
         return;
     if (runtime_phase(rt) != WF_PHASE_STOPPED)
         (void)weft_runtime_shutdown(rt, WEFT_FOREVER);
-    if (th && th->sched == &rt->sched) {
+    if (runtime_calls_inside(rt)) {
         /* From inside: nobody will join the threads; the last task to end sends them away. */
         uint32_t open = JOIN_OPEN;
 

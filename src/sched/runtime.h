@@ -14,6 +14,7 @@
 #include <weft/runtime.h>
 
 struct wf_worker;
+struct wf_debug_table;
 
 /* A weft_config after defaults and environment: every field has its final value. */
 struct wf_settings {
@@ -46,7 +47,8 @@ struct weft_runtime {
     struct wf_worker *worker;
     struct wf_hub hub;
     uint32_t fork_generation;
-    uint64_t started_at; /* clock */
+    uint64_t started_at;                      /* clock */
+    const struct wf_debug_table *debug_table; /* so that no linker leaves it out */
 
     /* shared by all workers */
     struct wf_idle idle WF_ALIGNED(WF_CACHE_LINE);
@@ -84,9 +86,17 @@ void wf_runtime_inject(struct weft_runtime *rt, struct weft_task *t);
 /* Tasks that have not ended. */
 uint64_t wf_runtime_alive(const struct weft_runtime *rt);
 
-/* Every live task, each with a reference, in an array that the caller frees after releasing them. Returns the
- * number or -ENOMEM. */
-ssize_t wf_runtime_tasks(struct weft_runtime *rt, struct weft_task ***out);
+/* A walk over the live tasks of a runtime, to the end; all but rt zero at first. Needs no memory. */
+struct wf_task_walk {
+    struct weft_runtime *rt;
+    struct wf_slab_cursor at;
+    bool over; /* the slab was walked to its end */
+    unsigned count;
+    struct weft_task *tasks[128]; /* the lot at hand */
+};
+
+/* The next one, with a reference for the caller; NULL: there is no more. */
+struct weft_task *wf_task_walk_next(struct wf_task_walk *w);
 
 /* Cancel what is alive and not yet cancelled. */
 void wf_runtime_cancel_all(struct weft_runtime *rt);

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/sys.h"
+#include "sched/migrate.h"
 #include "sched/runtime.h"
 
 int wf_seat_init(struct wf_seat *s, struct weft_runtime *rt, unsigned index, bool shared,
@@ -26,6 +27,7 @@ int wf_seat_init(struct wf_seat *s, struct weft_runtime *rt, unsigned index, boo
     wf_slab_cache_init(&s->slab);
     wf_stack_cache_init(&s->stacks);
     wf_wheel_init(&s->wheel, wf_clock_now());
+    wf_migrate_init(s);
     return 0;
 
 release_backlog:

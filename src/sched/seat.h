@@ -14,6 +14,7 @@
 #include "base/rand.h"
 #include "io/poller.h"
 #include "sched/deque.h"
+#include "sched/inject.h"
 #include "task/current.h"
 #include "time/wheel.h"
 
@@ -55,6 +56,10 @@ struct wf_seat {
     /* holder adds, anyone takes */
     struct wf_deque ready;   /* woken tasks, in the order of readiness */
     struct wf_deque backlog; /* tasks never polled */
+#if WF_MIGRATE
+    struct wf_inject away; /* migrate.h: polled here last, for others only */
+    bool away_turn;        /* holder only */
+#endif
 
     /* anyone */
     struct wf_wheel wheel;

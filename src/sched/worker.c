@@ -28,6 +28,7 @@
 #include "base/sys.h"
 #include "fiber/overflow.h"
 #include "sched/account.h"
+#include "sched/migrate.h"
 #include "task/fiber_task.h"
 
 #include <weft/time.h>
@@ -93,7 +94,7 @@ static void worker_woken_here(struct wf_worker *w, struct weft_task *t)
     if (t)
         wf_worker_push_ready(w, t);
     wf_seat_leave(s);
-    /* One task ready here is one that this worker reaches itself: nobody is woken for it. */
+    /* W4.c: one task ready here is one that this worker reaches itself, and nobody is woken for it. */
     if (more && !w->rt->single)
         wf_worker_notify(w);
 }
@@ -133,6 +134,7 @@ static void worker_spawned(struct wf_scheduler *sched, struct wf_thread *th, str
     }
     if (th->task)
         wf_seat_leave(w->seat);
+    /* W4.d: as for a wake */
     if (more)
         wf_worker_notify(w);
 }
@@ -155,6 +157,9 @@ static struct weft_task *worker_take_injected(struct wf_worker *w)
     wf_count_u64(&w->seat->counters.injected, n);
     for (unsigned i = 1; i < n; i++)
         wf_worker_push_ready(w, batch[i]);
+    /* W4.a: they were pushed after the first one was taken. Who falls asleep from here on sees them. */
+    if (n > 1)
+        wf_fence_seq_cst();
     return batch[0];
 }
 
@@ -220,6 +225,7 @@ static void worker_look(struct wf_worker *w)
      * wf_poller_add */
     if (wf_load_u32(&s->poller.watched, WF_RELAXED) && !(w->rt->single && worker_alone(w)))
         woken += wf_worker_harvest(w, &s->poller);
+    /* W4.b: others could do some of it */
     if (!w->rt->single && (woken > 1 || wf_deque_len(&s->ready) + wf_deque_len(&s->backlog) > 1))
         wf_worker_notify(w);
 }
@@ -274,6 +280,22 @@ static struct weft_task *worker_next(struct wf_worker *w)
     return t ? t : worker_take_injected(w);
 }
 
+/* The same, and what other workers have handed on. */
+static struct weft_task *worker_take(struct wf_worker *w)
+{
+    struct weft_task *t = wf_migrate_take_in_turn(w);
+
+    if (!t)
+        t = worker_next(w);
+    return t ? t : wf_migrate_take(w);
+}
+
+/* May a task that yields be polled again on the spot? */
+static bool worker_may_repeat(const struct wf_worker *w)
+{
+    return worker_alone(w) && !wf_migrate_each_poll(w);
+}
+
 /* How often a lone task that yields may be polled before the books are kept again. */
 static uint32_t worker_run_length(const struct wf_worker *w)
 {
@@ -316,17 +338,18 @@ static void worker_hook(weft_task_hook *hook, const struct wf_worker *w, const s
         hook(w->rt->set.config.hook_user, t);
 }
 
-/* A1 of park.c: has the seat's earliest timer changed since the alarm was told? Later or earlier: an idle
- * worker may have fired what the alarm was set to, and set it anew, before this one was armed. */
+/* A1 of park.c: has the seat's earliest timer been made earlier since the alarm was told? Comparing the timer
+ * itself will not do: it may be back at the same tick, and a worker that went to sleep in between has seen
+ * none. */
 static void worker_check_alarm(struct wf_worker *w)
 {
-    uint64_t next = wf_wheel_next(&w->seat->wheel);
+    uint64_t lowered = wf_wheel_lowered(&w->seat->wheel);
 
-    if (wf_likely(next == w->alarmed))
+    if (wf_likely(lowered == w->alarmed))
         return;
-    w->alarmed = next;
-    if (next != WEFT_FOREVER)
-        wf_worker_alarm(w);
+    w->alarmed = lowered;
+    /* A1.j: it has */
+    wf_worker_alarm(w);
 }
 
 /*
@@ -364,10 +387,10 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
     bool cancelled;
 
     worker_prefetch(w);
-    /* W4, by a glance. Every task that is left was pushed before this one was taken, as a rule by
-     * a read-modify-write: then who went to sleep before that is seen here, who does after that
-     * sees the task. Out of the LIFO slot there is none: who falls asleep at that very moment is
-     * told by a later poll. */
+    /* W4.e: by a glance. Every task that is left was pushed before this one was taken, as a rule by
+     * a read-modify-write, or fenced: then who went to sleep before that is seen here, who does after
+     * that sees the task. Out of the LIFO slot there is none: who falls asleep at that very moment
+     * is told by a later poll. */
     if (!w->rt->single && wf_idle_would_wake(&w->rt->idle) && !worker_alone(w))
         wf_worker_notify(w);
     if (w->group_left == w->group_size)
@@ -379,6 +402,7 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
     } else {
         cancelled = (wf_task_state_start(t) & WF_TASK_CANCELLED) != 0;
     }
+    wf_migrate_polled(w, t);
     th->task = t;
     do {
         uint32_t most = worker_run_length(w), polls = 0;
@@ -392,18 +416,16 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
             if (wf_unlikely(!wf_seat_enter(s)))
                 worker_wait_seat(s);
             polls++;
-        } while (result == WF_POLL_YIELD && polls < most && worker_alone(w));
+        } while (result == WF_POLL_YIELD && polls < most && worker_may_repeat(w));
         wf_account_end(w, t, polls);
         worker_pace(w, polls);
-    } while (result == WF_POLL_YIELD && w->until_look > 0 && worker_alone(w));
+    } while (result == WF_POLL_YIELD && w->until_look > 0 && worker_may_repeat(w));
     th->task = NULL;
     if (result == WF_POLL_PENDING) {
         if (wf_task_state_park(t)) {
             wf_store_u64(&t->ready_at, th->poll_from, WF_RELAXED);
             wf_worker_push_ready(w, t);
         }
-        if (!w->rt->single)
-            worker_check_alarm(w);
     } else if (result == WF_POLL_YIELD) {
         wf_task_set_flag(t, WF_TASK_F_YIELDED, true);
         wf_store_u64(&t->ready_at, th->poll_from, WF_RELAXED);
@@ -411,6 +433,24 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
     } else {
         worker_finish(w, t);
     }
+    if (!w->rt->single)
+        worker_check_alarm(w);
+}
+
+/* A task from anywhere, or NULL. */
+static struct weft_task *worker_find(struct wf_worker *w)
+{
+    struct weft_task *t = worker_take(w);
+
+    if (!t && !w->rt->single)
+        t = wf_worker_steal(w);
+    if (t && w->searching) {
+        w->searching = false;
+        /* P3.a: of idle.c */
+        if (wf_idle_search_end(&w->rt->idle))
+            wf_worker_notify(w);
+    }
+    return t;
 }
 
 void wf_worker_run(struct wf_worker *w, const struct weft_task *root, uint64_t until_ns)
@@ -420,36 +460,43 @@ void wf_worker_run(struct wf_worker *w, const struct weft_task *root, uint64_t u
 
         if (root && wf_task_is_complete(root))
             break;
-        t = worker_next(w);
-        if (!t && !w->rt->single)
-            t = wf_worker_steal(w);
+        t = worker_find(w);
         if (t) {
-            if (w->searching) {
-                w->searching = false;
-                /* P3 of idle.c */
-                if (wf_idle_search_end(&w->rt->idle))
-                    wf_worker_notify(w);
-            }
-            worker_poll(w, t);
+            if (!wf_migrate_away(w, t))
+                worker_poll(w, t);
             continue;
         }
+        if (wf_migrate_wait(w))
+            continue;
         if (until_ns != WEFT_FOREVER && wf_clock_now() >= until_ns)
             break;
         wf_worker_park(w, until_ns);
     }
     if (w->searching) {
         w->searching = false;
+        /* P3.b: whoever counted on it looks elsewhere */
         if (wf_idle_search_end(&w->rt->idle) && !w->rt->single)
             wf_worker_notify(w);
     }
 }
 
-int wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_seat *seat)
+/* A report is worth no failure: without memory for its stack the thread works without. */
+static bool worker_enter_reports(const struct weft_runtime *rt)
 {
-    int rc = rt->set.signal_reports ? wf_overflow_thread_enter() : 0;
+    int rc;
 
+    if (!rt->set.signal_reports)
+        return false;
+    rc = wf_overflow_thread_enter();
     if (rc < 0)
-        return rc;
+        wf_log("a stack overflow on this thread would not be reported: no alternate stack (%s)",
+               weft_strerror(rc));
+    return rc == 0;
+}
+
+void wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_seat *seat)
+{
+    w->reports = worker_enter_reports(rt);
     w->rt = rt;
     w->seat = seat;
     w->thread = (struct wf_thread){
@@ -466,12 +513,11 @@ int wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_seat
     wf_coro_init_thread(&w->thread.native);
     wf_account_restart(w);
     w->until_look = 0;
-    w->alarmed = WEFT_FOREVER;
+    w->alarmed = wf_wheel_lowered(&seat->wheel);
     w->searching = false;
     w->inject_wait = 0;
     wf_thread_set_self(&w->thread);
     worker_wait_seat(seat);
-    return 0;
 }
 
 void wf_worker_leave(struct wf_worker *w)
@@ -480,6 +526,6 @@ void wf_worker_leave(struct wf_worker *w)
     wf_seat_leave(w->seat);
     wf_thread_set_self(NULL);
     wf_coro_release_thread(&w->thread.native);
-    if (w->rt->set.signal_reports)
+    if (w->reports)
         wf_overflow_thread_leave();
 }

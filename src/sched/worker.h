@@ -26,13 +26,14 @@ struct wf_worker {
     uint64_t poll_mean;   /* ticks, a moving average */
     uint64_t looked_at;   /* ticks */
     uint64_t round_end;   /* tail of the ready queue when this round of it began */
-    uint64_t alarmed;     /* the earliest timer of the seat when the alarm was last told */
+    uint64_t alarmed;     /* wf_wheel_lowered when the alarm was last told */
     uint64_t last_sleep;  /* ns: how long the last sleep was, for the adaptive spin */
     bool searching;
+    bool reports; /* stack overflows on this thread are reported */
 };
 
 /* A thread's way in and out: sets up and tears down what the thread needs to poll tasks. */
-int wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_seat *seat);
+void wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_seat *seat);
 void wf_worker_leave(struct wf_worker *w);
 
 /* Poll tasks until the runtime has stopped, or root (may be NULL) has ended, or the clock has reached until. */

@@ -216,7 +216,6 @@ static struct timeout *timeout_of(weft_future *f)
 static weft_poll timeout_poll(weft_future *f, weft_context *cx)
 {
     struct timeout *t = timeout_of(f);
-    struct wf_thread *th = wf_thread_self();
 
     if (weft_future_poll(t->inner, cx) == WEFT_READY) {
         wf_timer_cancel(&t->timer);
@@ -226,12 +225,14 @@ static weft_poll timeout_poll(weft_future *f, weft_context *cx)
     if (!t->timer.wheel) {
         if (t->timer.deadline == WEFT_FOREVER)
             return WEFT_PENDING;
-        if (!th) {
+        /* Asked now, for the poll is the user's and may have moved this fiber. */
+        if (!wf_thread_self()) {
             f->result = -EPERM;
             weft_future_drop(t->inner);
             return WEFT_READY;
         }
-        wf_timer_arm(&t->timer, th->wheel, weft_instant_add(wf_clock_now(), t->timer.deadline),
+        wf_timer_arm(&t->timer, wf_thread_self()->wheel,
+                     weft_instant_add(wf_clock_now(), t->timer.deadline),
                      wf_wakeable_retain(cx->waker_.target_));
         return WEFT_PENDING;
     }

@@ -23,7 +23,10 @@ struct wf_poller;
 struct wf_wheel;
 
 #define WF_COOP_BUDGET 128
-#define WF_GRAVES      256
+
+#ifndef WF_GRAVES /* a test build has fewer */
+# define WF_GRAVES 256
+#endif
 
 /* How often things happened on a seat; one writer, read by anyone. */
 struct wf_task_counters {

@@ -42,10 +42,16 @@
 # define MADV_POPULATE_WRITE 23
 #endif
 
-#define CHUNK_SIZE     65536u
-#define REGION_CHUNKS  64u /* mapped at once: 4 MiB */
+#ifndef WF_SLAB_CHUNK /* a test build shrinks them, so that a few slots fill a chunk */
+# define WF_SLAB_CHUNK   65536
+# define WF_SLAB_REGION  64  /* mapped at once: 4 MiB */
+# define WF_SLAB_RESERVE 256 /* 16 MiB stay resident when idle */
+#endif
+
+#define CHUNK_SIZE     ((uint32_t)WF_SLAB_CHUNK)
+#define REGION_CHUNKS  ((uint32_t)WF_SLAB_REGION)
 #define CHUNK_HEADER   128u
-#define RESERVE_CHUNKS 256u /* 16 MiB stay resident when idle */
+#define RESERVE_CHUNKS ((uint32_t)WF_SLAB_RESERVE)
 
 static const uint32_t class_size[WF_SLAB_CLASSES] = {128, 192,  256,  320,  384,  512,  640,
                                                      768, 1024, 1536, 2048, 3072, 4608, 9216};
@@ -65,6 +71,7 @@ struct wf_slab_chunk {
     struct wf_list link; /* in the owner's list, the orphans' or the pool's */
     /* under the slab lock; fresh is read by walks */
     struct wf_list all;
+    uint64_t serial; /* of this use of the chunk: the list of all is in its order; 0: free */
     struct wf_atomic_u32 fresh; /* slots below this index were handed out at least once */
     uint32_t resident;
 };
@@ -79,10 +86,21 @@ static struct {
     struct wf_list pool; /* free chunks */
     uint32_t pool_resident;
     struct wf_list orphans[WF_SLAB_CLASSES];
-    struct wf_list all; /* chunks in use */
+    struct wf_list all; /* chunks in use, in the order of their serial numbers */
+    uint64_t serial;    /* given last */
     struct wf_slab_cache shared;
     struct wf_atomic_u32 surplus; /* more free chunks than the reserve; a hint */
 } slab = {.lock = WF_LOCK_INIT(WF_RANK_SLAB)};
+
+const struct wf_slab_shape wf_slab_shape = {
+    .chunks = &slab.all,
+    .class_size = class_size,
+    .link = offsetof(struct wf_slab_chunk, all),
+    .owner = offsetof(struct wf_slab_chunk, owner),
+    .class_index = offsetof(struct wf_slab_chunk, class),
+    .fresh = offsetof(struct wf_slab_chunk, fresh),
+    .first_slot = CHUNK_HEADER,
+};
 
 static void slab_lock(void)
 {
@@ -183,6 +201,7 @@ static struct wf_slab_chunk *slab_chunk_new_locked(uint32_t class)
     /* relaxed: nobody else knows the chunk; the list of all is under the lock */
     wf_store_ptr(&ch->remote, NULL, WF_RELAXED);
     wf_store_u32(&ch->fresh, 0, WF_RELAXED);
+    ch->serial = ++slab.serial;
     wf_list_push_back(&slab.all, &ch->all);
     return ch;
 }
@@ -192,6 +211,7 @@ static void slab_chunk_free_locked(struct wf_slab_chunk *ch)
 {
     wf_assert(ch->used == 0);
     wf_list_remove(&ch->all);
+    ch->serial = 0;
     /* relaxed: a late freer that reads it finds no orphan (S1) */
     wf_store_ptr(&ch->owner, NULL, WF_RELAXED);
     if (++slab.pool_resident > RESERVE_CHUNKS)
@@ -402,26 +422,56 @@ void wf_slab_cache_release(struct wf_slab_cache *c)
     wf_unlock(&slab.lock);
 }
 
-void wf_slab_walk(void (*visit)(void *slot, void *arg), void *arg)
+/* Where the cursor's chunk is in the list of all, or the first one after its place there. Under the lock. */
+static struct wf_list *slab_walk_from(const struct wf_slab_cursor *at)
 {
+    struct wf_list *node = slab.all.next;
+
+    /* S1: the memory is there whatever the chunk is now. */
+    if (at->chunk && at->chunk->serial == at->serial)
+        return &at->chunk->all;
+    while (node != &slab.all &&
+           wf_container_of(node, struct wf_slab_chunk, all)->serial <= at->serial)
+        node = node->next;
+    return node;
+}
+
+bool wf_slab_walk(struct wf_slab_cursor *at, bool (*visit)(void *slot, void *arg), void *arg)
+{
+    bool more = true;
+
     slab_lock();
-    WF_LIST_FOREACH(node, &slab.all) {
+    for (struct wf_list *node = slab_walk_from(at); more && node != &slab.all; node = node->next) {
         struct wf_slab_chunk *ch = wf_container_of(node, struct wf_slab_chunk, all);
         /* acquire: pairs with slab_chunk_take */
         uint32_t fresh = wf_load_u32(&ch->fresh, WF_ACQUIRE);
 
-        for (uint32_t i = 0; i < fresh; i++)
-            visit(slab_slot_at(ch, i), arg);
+        if (ch->serial != at->serial)
+            *at = (struct wf_slab_cursor){.chunk = ch, .serial = ch->serial};
+        while (more && at->index < fresh)
+            more = visit(slab_slot_at(ch, at->index++), arg);
     }
     wf_unlock(&slab.lock);
+    return !more;
+}
+
+/* Give back all but the first page, which holds the links; with pages as large as chunks, nothing. */
+static void slab_chunk_discard(struct wf_slab_chunk *ch, size_t page_size)
+{
+    if (page_size < CHUNK_SIZE)
+        wf_sys_madvise((char *)ch + page_size, CHUNK_SIZE - page_size, MADV_DONTNEED);
+    ch->resident = 0;
 }
 
 void wf_slab_trim(void)
 {
+    size_t page_size;
+
     /* relaxed: a hint */
     if (wf_likely(!wf_load_u32(&slab.surplus, WF_RELAXED)) || !wf_try_lock(&slab.lock))
         return;
     wf_store_u32(&slab.surplus, 0, WF_RELAXED);
+    page_size = wf_sys_page_size();
     if (slab.ready && slab.pool_resident > RESERVE_CHUNKS) {
         struct wf_list *node = slab.pool.prev;
 
@@ -431,9 +481,7 @@ void wf_slab_trim(void)
             node = node->prev;
             if (!ch->resident)
                 continue;
-            /* all but the first page, which holds the links */
-            wf_sys_madvise((char *)ch + 4096, CHUNK_SIZE - 4096, MADV_DONTNEED);
-            ch->resident = 0;
+            slab_chunk_discard(ch, page_size);
             slab.pool_resident--;
         }
     }

@@ -35,14 +35,36 @@ void *wf_slab_alloc(struct wf_slab_cache *c, size_t size);
  * no reference. */
 void wf_slab_free(struct wf_slab_cache *c, void *p);
 
-/* Call visit for every slot that was ever handed out; it looks at the word at WF_SLAB_STATE to tell
- * which are alive. No chunk goes away meanwhile. visit must not call into the slab. */
-void wf_slab_walk(void (*visit)(void *slot, void *arg), void *arg);
+/*
+ * Call visit for every slot that was ever handed out, from where the cursor stands, until visit answers
+ * false: then it returns true, and the next walk with that cursor goes on behind that slot. False:
+ * all were visited. visit looks at the word at WF_SLAB_STATE to tell which are alive. No chunk
+ * goes away during a call; between two some may, and what is handed out meanwhile may be
+ * missed. visit must not call into the slab. Zero is the beginning.
+ */
+struct wf_slab_cursor {
+    struct wf_slab_chunk *chunk; /* a hint: only the chunk of that serial number */
+    uint64_t serial;
+    uint32_t index;
+};
+
+bool wf_slab_walk(struct wf_slab_cursor *at, bool (*visit)(void *slot, void *arg), void *arg);
 
 /* Give idle chunks beyond a small reserve back to the kernel. Cheap when there are none. */
 void wf_slab_trim(void);
 
 /* Where a slot keeps its state word: bytes from its start. */
 #define WF_SLAB_STATE 8
+
+/* For a debugger, which walks without calling: all but the first two are bytes from a chunk's start. */
+struct wf_slab_shape {
+    const struct wf_list *chunks; /* those in use; zero before the first */
+    const uint32_t *class_size;   /* bytes of a slot, by class */
+    uint32_t link;                /* the chunk's place in that list */
+    uint32_t owner, class_index, fresh;
+    uint32_t first_slot;
+};
+
+extern const struct wf_slab_shape wf_slab_shape;
 
 #endif

@@ -38,10 +38,9 @@ _Static_assert(sizeof(struct wf_timer) <= sizeof(((weft_future *)0)->words), "a 
 static weft_poll sleep_arm(weft_future *f, weft_context *cx)
 {
     struct wf_timer *t = sleep_timer(f);
-    struct wf_thread *th = wf_thread_self();
     uint64_t at = t->deadline, now;
 
-    if (!th) {
+    if (!wf_thread_self()) {
         f->result = -EPERM;
         return WEFT_READY;
     }
@@ -52,7 +51,7 @@ static weft_poll sleep_arm(weft_future *f, weft_context *cx)
         at = weft_instant_add(now, at);
     else if (at <= now)
         return WEFT_READY;
-    wf_timer_arm(t, th->wheel, at, wf_wakeable_retain(cx->waker_.target_));
+    wf_timer_arm(t, wf_thread_self()->wheel, at, wf_wakeable_retain(cx->waker_.target_));
     return WEFT_PENDING;
 }
 

@@ -79,7 +79,8 @@ struct weft_task {
 
     weft_wakeable *joiner;      /* by the JOIN bits of state */
     int32_t result;             /* published by COMPLETE */
-    struct wf_atomic_u32 flags; /* WF_TASK_F_...; written by its runner, read by anyone */
+    struct wf_atomic_u32 flags; /* WF_TASK_F_...; written by its runner, read by anyone. The upper
+                                   half is for sched/migrate.h */
 
     union {
         weft_fn *fn;                  /* a fiber's, before its first poll */

@@ -33,7 +33,7 @@
  *          wf_timer_fired and the fast path of wf_timer_cancel load with acquire. Who sees FIRED
  *          may free or arm the timer again without the lock.
  *     (b)  All else is ordered by the lock.
- * LOCKS    WF_RANK_WHEEL. Held for at most WHEEL_BATCH timers fired and WHEEL_SPREAD cascaded: a
+ * LOCKS    WF_RANK_WHEEL. Held for at most WF_WHEEL_BATCH timers fired and WF_WHEEL_SPREAD cascaded: a
  *          slot of a high level may hold a million, and a cancel must not wait for them.
  * REJECTED A heap: O(log n), and arming may have to allocate. One wheel for all workers: its lock
  *          is the most contended one of Tokio's. A lock-free queue of arms and cancels to the
@@ -46,8 +46,13 @@
  */
 #include "time/wheel.h"
 
-#define WHEEL_BATCH     32u  /* timers fired under one hold of the lock */
-#define WHEEL_SPREAD    128u /* timers cascaded under one hold */
+#include <string.h>
+
+/* Tests of all interleavings have smaller ones, so that the lock is given up on the way. */
+#ifndef WF_WHEEL_BATCH
+# define WF_WHEEL_BATCH  32u  /* timers fired under one hold of the lock */
+# define WF_WHEEL_SPREAD 128u /* timers cascaded under one hold */
+#endif
 #define WHEEL_SLOT_MASK ((uint64_t)WF_WHEEL_SLOTS - 1)
 #define WHEEL_TICK_MAX  (UINT64_MAX >> WF_WHEEL_TICK_SHIFT)
 #define WHEEL_TICK_NS   ((uint64_t)1 << WF_WHEEL_TICK_SHIFT)
@@ -59,7 +64,7 @@ _Static_assert(WF_WHEEL_SLOTS % 64 == 0, "whole words hold the bits of a level")
 /* References taken out of timers that fired, to be woken outside the lock. */
 struct wheel_batch {
     unsigned count;
-    weft_wakeable *targets[WHEEL_BATCH];
+    weft_wakeable *targets[WF_WHEEL_BATCH];
 };
 
 /* The first tick that is not before the deadline; may be WHEEL_TICK_MAX + 1. */
@@ -233,13 +238,13 @@ static bool wheel_turn(struct wf_wheel *w, uint64_t until, struct wheel_batch *b
 {
     unsigned spread = 0;
 
-    while (batch->count < WHEEL_BATCH && spread < WHEEL_SPREAD) {
+    while (batch->count < WF_WHEEL_BATCH && spread < WF_WHEEL_SPREAD) {
         unsigned slot;
 
         if (until < w->tick)
             return false; /* another thread went further (W5) */
         if (!wf_list_empty(&w->cascade)) {
-            spread += wheel_spread(w, WHEEL_SPREAD);
+            spread += wheel_spread(w, WF_WHEEL_SPREAD);
             continue;
         }
         slot = wheel_slot_earliest(w);
@@ -337,7 +342,10 @@ void wf_wheel_check(struct wf_wheel *w)
 
 void wf_wheel_init(struct wf_wheel *w, uint64_t now_ns)
 {
-    *w = (struct wf_wheel){.tick = now_ns >> WF_WHEEL_TICK_SHIFT, .next = {WEFT_FOREVER}};
+    /* Not assigned whole: unoptimised that would be 36 KiB on the caller's stack. */
+    memset(w, 0, sizeof(*w));
+    w->tick = now_ns >> WF_WHEEL_TICK_SHIFT;
+    w->next = (struct wf_atomic_u64){WEFT_FOREVER};
     wf_lock_init(&w->lock, WF_RANK_WHEEL);
     wf_list_init(&w->cascade);
     for (unsigned slot = 0; slot <= WF_WHEEL_NEVER; slot++) {
@@ -369,8 +377,11 @@ void wf_timer_arm(struct wf_timer *t, struct wf_wheel *w, uint64_t deadline_ns,
     at = wheel_link(w, t);
     wheel_count(w, 1);
     /* W6: nothing else was added. relaxed: see wf_wheel_next. */
-    if (at < wf_load_u64(&w->next, WF_RELAXED))
+    if (at < wf_load_u64(&w->next, WF_RELAXED)) {
         wf_store_u64(&w->next, at, WF_RELAXED);
+        /* A1.k of sched/park.c: whoever sleeps may have to be told */
+        wf_count_u64(&w->lowered, 1);
+    }
     wheel_unlock(w);
 }
 

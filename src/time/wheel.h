@@ -92,10 +92,12 @@ unsigned wf_wheel_advance(struct wf_wheel *w, uint64_t now_ns);
  */
 
 #define WF_WHEEL_TICK_SHIFT 16 /* a tick is 2^16 ns, 65.536 us */
-#define WF_WHEEL_LEVELS     6  /* 6 levels of 8 bits and 16 bits of tick: all 64 bits of a time */
-#define WF_WHEEL_SLOT_BITS  8
-#define WF_WHEEL_SLOTS      (1u << WF_WHEEL_SLOT_BITS)
-#define WF_WHEEL_NEVER      (WF_WHEEL_LEVELS * WF_WHEEL_SLOTS) /* the slot of what never fires */
+#ifndef WF_WHEEL_LEVELS        /* a test build has smaller ones */
+# define WF_WHEEL_LEVELS    6  /* 6 levels of 8 bits and 16 bits of tick: all 64 bits of a time */
+# define WF_WHEEL_SLOT_BITS 8
+#endif
+#define WF_WHEEL_SLOTS (1u << WF_WHEEL_SLOT_BITS)
+#define WF_WHEEL_NEVER (WF_WHEEL_LEVELS * WF_WHEEL_SLOTS) /* the slot of what never fires */
 
 struct wf_wheel_slot {
     struct wf_list timers; /* in the order of arming */
@@ -106,8 +108,9 @@ struct wf_wheel_slot {
 
 struct wf_wheel {
     /* atomic: written under the lock, read by anyone */
-    struct wf_atomic_u64 next;  /* nothing is due before, in ns */
-    struct wf_atomic_u64 count; /* timers armed */
+    struct wf_atomic_u64 next;    /* nothing is due before, in ns */
+    struct wf_atomic_u64 count;   /* timers armed */
+    struct wf_atomic_u64 lowered; /* how often an arming has made next earlier */
 
     /* under lock */
     struct wf_lock lock;
@@ -126,6 +129,16 @@ WF_INLINE uint64_t wf_wheel_next(const struct wf_wheel *w)
 {
     /* relaxed: a hint for when to look; who arms an earlier timer tells the sleeper itself */
     return wf_load_u64(&w->next, WF_RELAXED);
+}
+
+/*
+ * How often an arming has made next earlier. For those who must tell others of it: next itself may be what
+ * it was, and yet others have looked in between, when it was later.
+ */
+WF_INLINE uint64_t wf_wheel_lowered(const struct wf_wheel *w)
+{
+    /* relaxed: for the thread that arms */
+    return wf_load_u64(&w->lowered, WF_RELAXED);
 }
 
 /* Timers armed now. */

@@ -9,10 +9,13 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <sys/wait.h>
 #include <type_traits>
+#include <unistd.h>
 
 static_assert(std::is_trivially_copyable<weft_future>::value, "a future is a plain value");
 static_assert(std::is_standard_layout<weft_task_options>::value, "so are options");
@@ -419,6 +422,93 @@ TEST(a_future_may_be_made_of_a_class)
 
 END_TEST
 
+/* --- exceptions -------------------------------------------------------------------- */
+
+/* Counts those that were left, however that was. */
+struct counted {
+    std::atomic<int> &left;
+    explicit counted(std::atomic<int> &l) : left(l) {}
+    ~counted() { left++; }
+};
+
+__attribute__((noinline)) static int throw_below(int depth, std::atomic<int> &left)
+{
+    counted here(left);
+
+    if (depth == 0)
+        throw std::out_of_range("deep");
+    return throw_below(depth - 1, left) + 1;
+}
+
+/* Each round unwinds ten frames of this fiber's stack, perhaps on another thread than the last one. */
+static int throw_and_catch(void *)
+{
+    std::atomic<int> left(0);
+
+    for (int i = 1; i <= 100; i++) {
+        bool caught = false;
+
+        try {
+            throw_below(9, left);
+        } catch (const std::out_of_range &e) {
+            CHECK_STR("deep", e.what());
+            caught = true;
+        }
+        CHECK(caught);
+        CHECK_EQ(10 * i, left.load());
+        CHECK_EQ(0, weft_yield());
+    }
+    return 0;
+}
+
+static int many_throw_and_catch(void *)
+{
+    weft_task *tasks[8];
+
+    for (auto &t : tasks) {
+        t = weft_spawn(throw_and_catch, nullptr);
+        CHECK(t != nullptr);
+    }
+    for (auto t : tasks) {
+        int result = -1;
+
+        CHECK_EQ(0, weft_join(t, &result));
+        CHECK_EQ(0, result);
+    }
+    return 0;
+}
+
+TEST(an_exception_is_thrown_and_caught_on_the_stack_of_a_fiber)
+{
+    test_run(many_throw_and_catch, nullptr);
+}
+
+END_TEST
+
+static int throw_and_leave(void *)
+{
+    throw std::runtime_error("nobody wants it");
+}
+
+/* The search for a handler ends at the root of the fiber, so that the program is told. */
+TEST(an_exception_that_nobody_catches_ends_the_program)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    CHECK(child >= 0);
+    if (child == 0) {
+        std::set_terminate([] { _exit(std::current_exception() ? 7 : 8); });
+        (void)weft_run(throw_and_leave, nullptr);
+        _exit(9);
+    }
+    CHECK_EQ(child, waitpid(child, &status, 0));
+    CHECK(WIFEXITED(status));
+    CHECK_EQ(7, WEXITSTATUS(status));
+}
+
+END_TEST
+
 /* --- the rest ---------------------------------------------------------------------- */
 
 /* Objects live across waits, and errno is the running thread's. */
@@ -472,6 +562,8 @@ END_TEST
 
 TEST_MAIN("cxx", the_templates_are_the_macros_of_c,
           a_deadline_is_left_by_break_continue_return_and_throw,
+          an_exception_is_thrown_and_caught_on_the_stack_of_a_fiber,
+          an_exception_that_nobody_catches_ends_the_program,
           a_shield_lets_a_cancelled_task_wait, tasks_are_spawned_from_functions_and_lambdas,
           a_stackless_task_reads_as_straight_code, a_future_may_be_made_of_a_class,
           errno_is_looked_up_at_each_use, a_runtime_is_built_from_a_config)

@@ -276,7 +276,7 @@ static int leave_blocks(void *arg)
             }
         }
     }
-    CHECK(!"not reached");
+    test_failed(__FILE__, __LINE__, "not reached");
 out:
     CHECK_EQ(WEFT_FOREVER, weft_deadline_current());
     CHECK_EQ(0, weft_metrics_snapshot(weft_runtime_current(), &m));

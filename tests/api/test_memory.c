@@ -163,6 +163,8 @@ TEST(a_task_for_which_there_is_no_stack_ends_with_enomem)
 {
     if (SANITIZED || ON_VALGRIND)
         TEST_SKIP("sanitizers and Valgrind need the address space");
+    if (test_emulated())
+        TEST_SKIP("an emulated process is not held to RLIMIT_AS");
     for (size_t i = 0; i < test_flavour_count; i++)
         run_crowded(&test_flavours[i]);
 }

@@ -242,7 +242,7 @@ END_TEST
 struct hasty_accept {
     weft_listener *l;
     atomic_uint *left;
-    atomic_uchar *seen;
+    atomic_uint *seen;
     uint64_t chance;
 };
 
@@ -292,7 +292,7 @@ static int hasty_accepts(void *unused)
 {
     enum { ACCEPTORS = 6, CONNECTIONS = 300 };
 
-    static atomic_uchar seen[CONNECTIONS];
+    static atomic_uint seen[CONNECTIONS];
     atomic_uint left = (unsigned)test_scaled(CONNECTIONS);
     weft_addr where;
     weft_listener *l = listen_any(&where);
@@ -705,7 +705,7 @@ struct hogged {
     atomic_int peer;
     atomic_uint round; /* moves when the worker begins to compute */
     _Atomic(weft_instant) wrote, read;
-    _Atomic(pthread_t) home; /* where the reader first waited */
+    atomic_int home; /* the thread on which the reader first waited */
     atomic_bool over;
 };
 
@@ -735,7 +735,7 @@ static int hogged_reader(void *arg)
     struct hogged *h = arg;
     char byte;
 
-    atomic_store(&h->home, pthread_self());
+    atomic_store(&h->home, gettid());
     CHECK_EQ(1, weft_read(h->s, &byte, 1));
     atomic_store(&h->read, weft_now());
     return 0;
@@ -766,12 +766,12 @@ static int hog(void *unused)
         CHECK_EQ(0, weft_stream_from_fd(&h.s, fds[0]));
         atomic_store(&h.peer, fds[1]);
         reader = spawn_waiting(hogged_reader, &h);
-        if (!pthread_equal(atomic_load(&h.home), pthread_self())) {
+        if (atomic_load(&h.home) != gettid()) {
             CHECK_EQ(1, write(fds[1], "x", 1));
         } else {
             CHECK_EQ(0, weft_sleep(WEFT_US(300))); /* the other worker falls asleep */
         }
-        if (pthread_equal(atomic_load(&h.home), pthread_self()) && !weft_is_finished(reader)) {
+        if (atomic_load(&h.home) == gettid() && !weft_is_finished(reader)) {
             weft_instant until = WEFT_FOREVER;
 
             atomic_store(&h.wrote, 0);

@@ -773,11 +773,11 @@ static int some_work(void *unused)
 # define CHILD_EXIT(status) exit(status)
 #endif
 
-/* ThreadSanitizer bears no new thread in a child of a program with threads. */
+/* Neither ThreadSanitizer nor an emulator bears new threads in a child of a program with threads. */
 #ifdef __SANITIZE_THREAD__
 # define CHILD_FLAVOR WEFT_CURRENT_THREAD
 #else
-# define CHILD_FLAVOR WEFT_MULTI_THREAD
+# define CHILD_FLAVOR (test_emulated() ? WEFT_CURRENT_THREAD : WEFT_MULTI_THREAD)
 #endif
 
 static int in_child(weft_runtime *rt, weft_task *t)

@@ -273,7 +273,7 @@ END_TEST
 static int block_thread(void *entered)
 {
     atomic_store((atomic_bool *)entered, true);
-    pause_ms(300);
+    pause_ms(300 * test_slow());
     return 5;
 }
 
@@ -296,11 +296,11 @@ TEST(a_blocked_thread_is_left_behind_and_cleans_up)
     c = capture_begin();
     from = weft_now();
     CHECK_EQ(-ETIMEDOUT, weft_runtime_shutdown(rt, WEFT_MS(50)));
-    CHECK(weft_now() - from < WEFT_MS(280));
+    CHECK(weft_now() - from < WEFT_MS(280) * test_slow());
     capture_end(&c, text, sizeof(text));
     CHECK(strstr(text, "blocked") != NULL);
     weft_runtime_free(rt);
-    CHECK(weft_now() - from < WEFT_MS(290));
+    CHECK(weft_now() - from < WEFT_MS(290) * test_slow());
     /* Its call returns some time later; its thread then frees what is left. */
     CHECK_EQ(5, join_blocking(t));
     for (int i = 0; open_descriptors() != before && i < 2000; i++)
@@ -311,6 +311,33 @@ TEST(a_blocked_thread_is_left_behind_and_cleans_up)
 END_TEST
 
 /* --- giving the handle up ---------------------------------------------------------- */
+
+static int free_at_once(void *unused)
+{
+    (void)unused;
+    weft_runtime_free(weft_runtime_current());
+    return 0;
+}
+
+/* The spawn may be the last to let go of the runtime. */
+TEST(a_task_may_free_its_runtime_before_its_spawn_returns)
+{
+    unsigned before = open_descriptors();
+    weft_config config = {.worker_threads = 2, .ignore_env = WEFT_ON};
+
+    test_watchdog(30);
+    for (uint64_t round = 0; round < test_scaled(500); round++) {
+        weft_runtime *rt;
+
+        CHECK_EQ(0, weft_runtime_new(&rt, &config));
+        CHECK_EQ(0, weft_spawn_on(rt, NULL, NULL, free_at_once, NULL));
+    }
+    for (int i = 0; open_descriptors() != before && i < 2000; i++)
+        pause_ms(1);
+    CHECK_EQ(before, open_descriptors());
+}
+
+END_TEST
 
 static int free_inside(void *arg)
 {
@@ -810,7 +837,8 @@ END_TEST
 TEST_MAIN("shutdown", shutdown_cancels_every_task, a_task_may_begin_the_shutdown,
           several_threads_may_shut_down_at_once, a_task_that_ignores_cancel_is_named_at_the_limit,
           a_blocked_thread_is_left_behind_and_cleans_up, a_task_may_free_its_runtime,
-          waiting_block_ons_are_released, tasks_unwind_from_whatever_they_wait_for,
+          a_task_may_free_its_runtime_before_its_spawn_returns, waiting_block_ons_are_released,
+          tasks_unwind_from_whatever_they_wait_for,
           spawning_through_a_shutdown_leaves_nothing_behind, handles_and_wakers_outlive_the_runtime,
           a_hundred_runtimes_leave_no_descriptor, stackless_tasks_are_dropped_once,
           a_task_may_end_another_runtime)

@@ -638,6 +638,91 @@ static int moved_end(void *arg)
     return 0;
 }
 
+/* An abort shuts the descriptor down while another thread may be in accept(2), which says -EINVAL then. */
+static int abort_races(void *unused)
+{
+    (void)unused;
+    for (uint64_t i = 0; i < test_scaled(3000); i++) {
+        weft_stream *s = NULL;
+        weft_addr where;
+        weft_listener *l = listen_any(&where);
+        weft_task *t = spawn_waiting(accept_one, l);
+        int result;
+
+        CHECK_EQ(0, weft_tcp_connect(&s, &where, NULL));
+        for (uint64_t spin = i * 7 % 400; spin > 0; spin--)
+            (void)weft_now();
+        weft_listener_abort(l);
+        result = join(t);
+        CHECK(result == 0 || result == -ESHUTDOWN);
+        CHECK_EQ(0, weft_stream_set_linger(s, 0));
+        CHECK_EQ(0, weft_close(s));
+        CHECK_EQ(0, weft_listener_close(l));
+    }
+    return 0;
+}
+
+TEST(an_abort_in_the_middle_of_an_accept_is_told_as_such)
+{
+    test_run(abort_races, NULL);
+}
+
+END_TEST
+
+/*
+ * What has been polled once is in flight, also when the task had no budget left to try it: then it keeps
+ * the memory of what is closed meanwhile. The poll of this task never ends, so its budget runs
+ * out on the way.
+ */
+static int close_under_a_first_poll(void *unused)
+{
+    enum { ROUNDS = 200 };
+
+    (void)unused;
+    for (int i = 0; i < ROUNDS; i++) {
+        struct pair p = pair_new();
+        weft_addr where;
+        weft_listener *l = listen_any(&where);
+        weft_stream *s = NULL;
+        weft_future spend[150], accept, read, write;
+        char byte, many[2] = {1, 2};
+
+        /* Less and less is left. */
+        for (int k = 0; k < i && k < 150; k++) {
+            weft_future now = weft_ready_future(0);
+
+            spend[k] = weft_read_future(p.a, &byte, 1);
+            CHECK_EQ(1, weft_select_n((weft_future *[]){&spend[k], &now}, 2,
+                                      WEFT_SELECT_KEEP | WEFT_SELECT_BIASED));
+            weft_future_drop(&spend[k]);
+        }
+        accept = weft_accept_future(l, &s);
+        read = weft_read_future(p.a, &byte, 1);
+        write = weft_write_all_future(p.a, many, sizeof(many));
+        {
+            weft_future now = weft_ready_future(0);
+            ssize_t rc = weft_select_n((weft_future *[]){&accept, &read, &write, &now}, 4,
+                                       WEFT_SELECT_KEEP | WEFT_SELECT_BIASED);
+
+            CHECK(rc == 2 || rc == 3); /* the write may be done at once */
+        }
+        CHECK_EQ(0, weft_listener_close(l));
+        CHECK_EQ(0, weft_close(p.a));
+        CHECK_EQ(-ESHUTDOWN, weft_await(&accept));
+        CHECK_EQ(-ESHUTDOWN, weft_await(&read));
+        CHECK(weft_future_is_ready(&write) || weft_await(&write) == -ESHUTDOWN);
+        CHECK_EQ(0, weft_close(p.b));
+    }
+    return 0;
+}
+
+TEST(a_first_poll_without_budget_keeps_what_it_works_on)
+{
+    test_run(close_under_a_first_poll, NULL);
+}
+
+END_TEST
+
 /* In a runtime that is gone, a stream cannot be waited for; in the next one it can. */
 TEST(streams_outlive_their_runtime)
 {
@@ -659,4 +744,6 @@ TEST_MAIN("tcp", connecting_to_nobody_is_refused, a_future_connects_to_a_text,
           ipv6_works_as_ipv4_does, options_are_set_and_told, two_listeners_can_share_a_port,
           wrong_addresses_are_refused, waiting_calls_are_refused_outside_tasks,
           a_pause_for_want_of_descriptors_ends_with_the_listener,
-          a_plain_thread_is_told_that_there_are_no_descriptors, streams_outlive_their_runtime)
+          a_plain_thread_is_told_that_there_are_no_descriptors,
+          an_abort_in_the_middle_of_an_accept_is_told_as_such,
+          a_first_poll_without_budget_keeps_what_it_works_on, streams_outlive_their_runtime)

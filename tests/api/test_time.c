@@ -8,10 +8,10 @@
  */
 #include "support.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Constant expressions, as promised. */
 _Static_assert(WEFT_US(1) == 1000 && WEFT_MS(1) == 1000000 && WEFT_SECS(1) == 1000000000, "units");
@@ -297,7 +297,7 @@ TEST(ten_thousand_tasks_sleep_at_once)
 #define TRIES   400
 
 static struct {
-    pthread_t sleeper, computer;
+    pid_t sleeper, computer; /* threads; not by pthread_self, which is constant to the compiler */
     weft_duration length;
 } busy;
 
@@ -306,7 +306,7 @@ static int computes(void *arg)
     weft_instant end = weft_instant_add(weft_now(), busy.length);
 
     (void)arg;
-    busy.computer = pthread_self();
+    busy.computer = gettid();
     while (weft_now() < end)
         continue;
     return 0;
@@ -330,13 +330,13 @@ static int served(void *arg)
         weft_instant at = weft_instant_add(weft_now(), busy.length / 3), woken;
         weft_task *t = weft_spawn(computes, NULL);
 
-        busy.sleeper = pthread_self();
+        busy.sleeper = gettid();
         CHECK_EQ(0, weft_sleep_until(at));
         woken = weft_now();
         CHECK(woken >= at);
         CHECK_EQ(0, weft_join(t, NULL));
         /* Only where the computing task took the worker on which the timer was armed. */
-        if (pthread_equal(busy.sleeper, busy.computer))
+        if (busy.sleeper == busy.computer)
             late[n++] = woken - at;
     }
     if (n == 0) {
@@ -357,9 +357,60 @@ TEST(a_timer_on_a_worker_that_computes_is_served_by_an_idle_one)
     test_run_on(&test_flavours[2], served, NULL);
 }
 
+/* --- workers that spin --------------------------------------------------------- */
+
+static int sleeps_for(void *d)
+{
+    return weft_sleep(*(weft_duration *)d);
+}
+
+/* Shorter than the workers look for work before they sleep, so that they meet each timer awake. */
+static int sleeps_shortly(void *arg)
+{
+    weft_task *t[8];
+
+    (void)arg;
+    for (int round = 0; round < 20; round++) {
+        for (uintptr_t i = 0; i < 8; i++) {
+            weft_duration d = WEFT_US(100 + 50 * i);
+
+            t[i] = weft_spawn_copy(sleeps_for, &d, sizeof(d));
+            CHECK(t[i] != NULL);
+        }
+        for (int i = 0; i < 8; i++) {
+            int result = -1;
+
+            CHECK_EQ(0, weft_join(t[i], &result));
+            CHECK_EQ(0, result);
+        }
+    }
+    return 0;
+}
+
+TEST(a_worker_that_spins_fires_timers)
+{
+    test_watchdog(20);
+    for (size_t i = 0; i < test_flavour_count; i++) {
+        weft_config config = {.flavor = test_flavours[i].flavor,
+                              .worker_threads = test_flavours[i].workers,
+                              .spin = WEFT_MS(20),
+                              .ignore_env = WEFT_ON};
+        weft_runtime *rt;
+        int result = -1;
+
+        CHECK_EQ(0, weft_runtime_new(&rt, &config));
+        CHECK_EQ(0, weft_block_on(rt, sleeps_shortly, NULL, &result));
+        CHECK_EQ(0, result);
+        weft_runtime_free(rt);
+    }
+}
+
+END_TEST
+
 TEST_MAIN("time", time_is_monotonic_and_its_arithmetic_saturates, a_sleep_is_never_early,
           a_sleep_of_nothing_or_until_the_past_does_not_wait,
           a_sleep_future_counts_from_its_first_poll,
           a_sleep_forever_ends_by_cancel_or_deadline_only, timers_fire_in_the_order_of_their_time,
           ten_thousand_tasks_sleep_at_once,
-          a_timer_on_a_worker_that_computes_is_served_by_an_idle_one)
+          a_timer_on_a_worker_that_computes_is_served_by_an_idle_one,
+          a_worker_that_spins_fires_timers)

@@ -12,6 +12,13 @@
 
 #define TEST_SECONDS 30 /* for one test; check multiplies it by CK_TIMEOUT_MULTIPLIER */
 
+static test_verdict *failure_verdict; /* NULL: check's own */
+
+void test_on_failure(test_verdict *verdict)
+{
+    failure_verdict = verdict;
+}
+
 void test_failed(const char *file, int line, const char *format, ...)
 {
     char text[512];
@@ -20,6 +27,8 @@ void test_failed(const char *file, int line, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    if (failure_verdict)
+        failure_verdict(file, line, text);
     /* In fork mode this reports to the parent and ends the process, on whatever stack we are. */
     _ck_assert_failed(file, line, "Claim failed", "%s", text);
 }
@@ -41,6 +50,11 @@ unsigned test_slow(void)
     unsigned long n = text ? strtoul(text, NULL, 10) : 1;
 
     return n >= 1 && n <= 1000 ? (unsigned)n : 1;
+}
+
+bool test_emulated(void)
+{
+    return getenv("WEFT_TEST_EMULATED") != NULL;
 }
 
 uint64_t test_scaled(uint64_t n)

@@ -40,6 +40,11 @@ WEFT_NORETURN void test_failed(const char *file, int line, const char *format, .
 void test_check_str(const char *want, const char *got, const char *what, const char *file,
                     int line);
 
+/* For a program that does not run under test_main: what a claim that fails calls. It does not return. Before
+ * any thread is started. */
+typedef void test_verdict(const char *file, int line, const char *text);
+void test_on_failure(test_verdict *verdict);
+
 static inline void test_check_eq(long long want, long long got, const char *what, const char *file,
                                  int line)
 {
@@ -63,6 +68,12 @@ static inline void test_check_eq(long long want, long long got, const char *what
 #endif
 #ifndef ON_VALGRIND
 # define ON_VALGRIND false
+#endif
+
+/* The library makes each await go on on another worker: where tasks run, and how soon while a worker
+ * is stuck, is not as the test expects. */
+#ifndef MIGRATING
+# define MIGRATING false
 #endif
 
 /* --- programs --------------------------------------------------------------- */
@@ -92,6 +103,9 @@ void test_say(const char *text);
 
 /* How many times slower than a plain build this one is; at least 1. */
 unsigned test_slow(void);
+
+/* Run by an emulator of another processor, whose own memory, limits and threads count as ours. */
+bool test_emulated(void);
 
 /* n in a plain build, fewer in a slow one; at least 1. For loop counts. */
 uint64_t test_scaled(uint64_t n);

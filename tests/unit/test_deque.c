@@ -161,7 +161,7 @@ END_TEST
 struct arena {
     struct wf_deque deque;
     uint64_t count;
-    uint8_t *taken;            /* how often each number came out */
+    uint32_t *taken;           /* how often each number came out */
     struct wf_atomic_u32 done; /* all pushed, and taken out by the owner */
     bool newest;
     unsigned most; /* held at a time by the owner before it takes */
@@ -213,7 +213,7 @@ static void arena_run(bool newest, unsigned most, uint64_t count, uint64_t seed)
     pthread_t thieves[THIEVES];
     uint64_t rand = seed, pushed = 0;
 
-    a.taken = calloc(count, 1);
+    a.taken = calloc(count, sizeof(*a.taken));
     CHECK(a.taken);
     CHECK_EQ(0, wf_deque_init(&a.deque, true));
     for (unsigned i = 0; i < THIEVES; i++)

@@ -111,8 +111,18 @@ WF_NOINLINE static void mix(struct mixer *m, struct wf_coro *self, struct wf_cor
 
     for (int i = 0; i < rounds; i++) {
         wf_coro_switch(self, other, NULL);
-        a++, b++, c++, d++, e++, f++;
-        p += 1, q += 1, r += 1, s += 1, t += 1, u += 1;
+        a++;
+        b++;
+        c++;
+        d++;
+        e++;
+        f++;
+        p += 1;
+        q += 1;
+        r += 1;
+        s += 1;
+        t += 1;
+        u += 1;
     }
     m->ints = a + b + c + d + e + f;
     m->doubles = p + q + r + s + t + u;

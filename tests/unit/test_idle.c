@@ -112,11 +112,12 @@ TEST(the_counts_are_those_of_a_model)
             CHECK_EQ(call, wf_idle_notify(&idle));
             tokens += call;
         } else if (*w == ASLEEP) {
-            bool called = tokens > 0;
+            bool called = tokens > 0, again = choice == 1;
 
-            CHECK_EQ(called, wf_idle_sleep_end(&idle));
+            CHECK_EQ(called || again,
+                     again ? wf_idle_sleep_cancel(&idle, true) : wf_idle_sleep_end(&idle));
             tokens -= called;
-            *w = called ? SEARCHING : AWAKE;
+            *w = called || again ? SEARCHING : AWAKE;
         } else if (choice == 1) {
             wf_idle_sleep_begin(&idle, *w == SEARCHING);
             *w = ASLEEP;
