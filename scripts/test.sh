@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# test.sh PRESET [CTEST ARGUMENT...] - configure, build and test one of the builds of
-# CMakePresets.json. The last lines are ctest's summary.
+# test.sh PRESET [-DNAME=VALUE...] [CTEST ARGUMENT...] - configure, build and test one of the builds
+# of CMakePresets.json. The last lines are ctest's summary.
 #
 # WEFT_BUILD_DIR   where builds go; default: build
 # JOBS             processes at a time; default: one per processor
@@ -13,7 +13,12 @@ shift
 dir=${WEFT_BUILD_DIR:-build}/$preset
 jobs=${JOBS:-$(nproc)}
 
-scripts/build.sh "$preset"
+settings=()
+while [[ ${1:-} == -D*=* ]]; do
+    settings+=("$1")
+    shift
+done
+scripts/build.sh "$preset" "${settings[@]}"
 
 # Where the kernel spreads mappings widely, gcc 12's ThreadSanitizer finds its own memory taken.
 run=()
