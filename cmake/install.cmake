@@ -23,6 +23,14 @@ endif()
 configure_file(weft.pc.in weft.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/weft.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
+# For gdb: to be sourced by hand, and where a gdb of the same prefix finds it by itself when
+# the shared library is loaded.
+set(WEFT_GDB_SCRIPT tools/gdb/weft-gdb.py)
+install(FILES ${WEFT_GDB_SCRIPT} DESTINATION ${CMAKE_INSTALL_DATADIR}/weft)
+install(FILES ${WEFT_GDB_SCRIPT}
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/gdb/auto-load${CMAKE_INSTALL_FULL_LIBDIR}
+    RENAME $<TARGET_FILE_NAME:weft>-gdb.py)
+
 set(WEFT_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/weft)
 install(EXPORT weft-targets NAMESPACE weft:: DESTINATION ${WEFT_PACKAGE_DIR})
 configure_package_config_file(cmake/weft-config.cmake.in weft-config.cmake

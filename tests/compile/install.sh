@@ -24,6 +24,8 @@ libdir=$(dirname "$(dirname "$pc")")
 test -f "$libdir/libweft.a"
 test -L "$libdir/libweft.so"
 test -f "$tmp/prefix/include/weft/task.h"
+test -f "$tmp/prefix/share/weft/weft-gdb.py"
+find "$tmp/prefix/share/gdb/auto-load" -name 'libweft.so.*-gdb.py' | grep -q .
 # The libraries hold no path of the machine that built them.
 if strings -a "$libdir/libweft.so" | grep -F "$source/"; then
     echo "the shared library names the source folder"
