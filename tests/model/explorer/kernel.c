@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * kernel.c - the system calls of src/base/sys.h and the clocks, as far as the models use them.
+ *
+ * IDEA     A call is one step, and all calls on one object happen in one order and each sees what the ones
+ *          before did, as they would under a lock of the kernel. What the models do
+ *          not use ends the test.
+ */
+#include "base/clock.h"
+#include "base/sys.h"
+#include "model/explorer/explore.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* --- memory --- */
+
+void *wf_sys_malloc(size_t size)
+{
+    return model_alloc(size, 16);
+}
+
+void *wf_sys_calloc(size_t count, size_t size)
+{
+    /* Its zeros are stores like others: who gets the memory from this thread must be ordered behind them. */
+    return model_memset(model_alloc(count * size, 16), 0, count * size);
+}
+
+void *wf_sys_aligned_alloc(size_t alignment, size_t size)
+{
+    return model_alloc(size, alignment);
+}
+
+void wf_sys_free(void *p)
+{
+    model_free(p);
+}
+
+int wf_sys_mmap(void **out, size_t size, int prot, int flags)
+{
+    (void)prot, (void)flags;
+    *out = model_map(size);
+    return 0;
+}
+
+int wf_sys_munmap(void *p, size_t size)
+{
+    model_unmap(p, size);
+    return 0;
+}
+
+int wf_sys_madvise(void *p, size_t size, int advice)
+{
+    /* Guards are refused, so that mprotect is asked for them; what is given back reads as zero. */
+    if (advice == MADV_DONTNEED)
+        model_discard(p, size);
+    return advice > MADV_WIPEONFORK ? -EINVAL : 0;
+}
+
+int wf_sys_mprotect(void *p, size_t size, int prot)
+{
+    (void)p, (void)size, (void)prot;
+    return 0;
+}
+
+size_t wf_sys_page_size(void)
+{
+    return 4096;
+}
+
+/* --- futexes --- */
+
+struct futex_wait {
+    const struct wf_atomic_u32 *word;
+    bool woken;
+    struct futex_wait *next;
+};
+
+/* All waits, in one queue: `uses` orders them. */
+static struct {
+    uint64_t uses;
+    struct futex_wait *first;
+} futexes;
+
+static bool futex_woken(void *arg)
+{
+    return ((struct futex_wait *)arg)->woken;
+}
+
+int wf_sys_futex_wait(struct wf_atomic_u32 *word, uint32_t expected, uint64_t timeout_ns)
+{
+    struct futex_wait w = {.word = word}, **at;
+    bool woken;
+
+    model_use("futex wait", &futexes.uses);
+    /* The kernel's own read: the newest value. */
+    if (word->raw != expected)
+        return -EAGAIN;
+    w.next = futexes.first;
+    futexes.first = &w;
+    model_state->running->waits = "a futex";
+    woken = model_block(futex_woken, &w,
+                        timeout_ns == WF_NO_TIMEOUT ? UINT64_MAX : model_clock() + timeout_ns);
+    for (at = &futexes.first; *at && *at != &w; at = &(*at)->next)
+        ;
+    if (*at)
+        *at = w.next;
+    if (woken)
+        model_use("futex woken", &futexes.uses);
+    return woken ? 0 : -ETIMEDOUT;
+}
+
+int wf_sys_futex_wake(struct wf_atomic_u32 *word, int count)
+{
+    int n = 0;
+
+    model_use("futex wake", &futexes.uses);
+    /* Oldest first: from the end of the list. */
+    for (;;) {
+        struct futex_wait *oldest = NULL;
+
+        for (struct futex_wait *w = futexes.first; w; w = w->next)
+            if (w->word == word && !w->woken)
+                oldest = w;
+        if (!oldest || n == count)
+            return n;
+        oldest->woken = true;
+        n++;
+    }
+}
+
+/* --- the rest --- */
+
+int wf_sys_membarrier_register(void)
+{
+    return 0;
+}
+
+static int membarrier_answer;
+
+void model_membarrier_fails(int rc)
+{
+    membarrier_answer = rc;
+}
+
+int wf_sys_membarrier(void)
+{
+    if (membarrier_answer == 0)
+        model_barrier_all();
+    return membarrier_answer;
+}
+
+void wf_sys_thread_yield(void)
+{
+    model_pause();
+}
+
+uint64_t wf_clock_now(void)
+{
+    return model_state->active ? model_clock() : 1000000;
+}
+
+uint64_t wf_ticks(void)
+{
+    return wf_clock_now();
+}
+
+uint64_t wf_ticks_to_ns(uint64_t ticks)
+{
+    return ticks;
+}
+
+uint64_t wf_ns_to_ticks(uint64_t ns)
+{
+    return ns;
+}
+
+void wf_ticks_calibrate(void)
+{
+}
+
+int wf_sys_timer_slack(uint64_t ns)
+{
+    (void)ns;
+    return 0;
+}
+
+int wf_sys_random(void *buffer, size_t size)
+{
+    memset(buffer, 1, size);
+    return 0;
+}
+
+unsigned wf_sys_cpu_count(void)
+{
+    return 2;
+}
+
+int wf_sys_sigaction(int number, const struct sigaction *set, struct sigaction *old)
+{
+    (void)number, (void)set;
+    if (old)
+        memset(old, 0, sizeof(*old));
+    return 0;
+}
+
+int wf_sys_sigaltstack(const stack_t *set, stack_t *old)
+{
+    (void)set;
+    if (old)
+        *old = (stack_t){.ss_flags = SS_DISABLE};
+    return 0;
+}
+
+void wf_sys_signal_discard(const sigset_t *set)
+{
+    (void)set;
+}
+
+ssize_t wf_sys_write(int fd, const void *data, size_t size)
+{
+    return write(fd, data, size);
+}
+
+int wf_sys_shutdown(int fd, int how)
+{
+    model_report("shutdown(%d, %d) is not modelled", fd, how);
+}

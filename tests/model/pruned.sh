@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# pruned.sh FOLDER - leaving out what was met before loses nothing: a test comes to the same number of
+# different ends (all that its threads have read, and all its memory, when they are done) whether the
+# explorer walks through such states again or not. FOLDER has the programs.
+set -euo pipefail
+folder=$1
+compared=0 walks=0
+
+# "ENDS EXECUTIONS" of one test.
+count() {
+    WEFT_MODEL_ENDS=1 "$folder/$1" "$2" |
+        sed -nE 's/.* ([0-9]+) executions, .*/\1/p; s/.* ([0-9]+) ends$/\1/p' | paste -sd ' '
+}
+
+compare() {
+    local with without
+
+    with=$(count "$1" "$2")
+    without=$(WEFT_MODEL_FORGET=1 count "$1" "$2")
+    if [[ -z $with || ${with% *} != "${without% *}" ]]; then
+        echo "pruned.sh: $1, '$2': ends, executions: $with; without forgetting nothing: $without"
+        exit 1
+    fi
+    compared=$((compared + 1))
+    walks=$((walks + ${without#* } - ${with#* }))
+}
+
+# All of a few steps; the others would take minutes.
+while read -r test; do
+    compare model_litmus "$test"
+done < <("$folder/model_litmus" --list | grep -vE '^IRIW (with|release)|two readers|hands on nothing')
+compare model_lock "one lock inside another"
+compare model_lock "two threads hold it in turn"
+compare model_deque "ready: the owner pushes and takes, a thief takes half"
+compare model_deque "backlog: the owner takes the newest, a thief the oldest"
+compare model_planted "a futex: looked at, and slept on"
+compare model_planted "a futex: a sleep with a limit"
+
+if [[ $walks -le 0 ]]; then
+    echo "pruned.sh: nothing was left out at all"
+    exit 1
+fi
+echo "$compared tests come to the same ends; $walks walks were spared"

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * join.c - waiting for a task's end while it ends: by a future, by a thread, and by two at once.
+ *
+ * Each joiner has a script; each pair of scripts is tried. Whoever is told that the task has ended
+ * must see what it wrote, and every waker that was given away comes back.
+ */
+#include "model/lab.h"
+#include "task/future.h"
+
+enum script {
+    WAITS,     /* polls, once more in vain, and when it is woken */
+    RENEWS,    /* the second poll has another waker */
+    DROPS,     /* what is pending, and goes */
+    BLOCKS,    /* as a plain thread */
+    COMES_BACK /* drops, and then blocks */
+};
+
+#define SCRIPTS (COMES_BACK + 1)
+#define SCRIPTS_TWO \
+ COMES_BACK /* of which pairs are made: the last one is two of the others in turn */
+
+/* What can happen, must. */
+enum {
+    READY_AT_ONCE,
+    BUSY,
+    WOKEN,
+    READY_UNWOKEN,    /* polled in vain, but the task has ended */
+    RENEWED,          /* and woken by the second waker */
+    RENEWED_TOO_LATE, /* the first one was woken */
+    DROPPED,
+    DROPPED_TOO_LATE,
+    BLOCKED_BUSY,
+    EVENTS_END
+};
+
+#define EVENTS ((1u << EVENTS_END) - 1)
+
+static struct joiner {
+    enum script script;
+    struct lab_bell bells[2];
+} joiners[2];
+
+static unsigned count;
+
+/* The task has ended: what it wrote is there. */
+static void ended(const struct weft_task *t)
+{
+    CHECK_EQ(LAB_RESULT, t->result);
+    CHECK_EQ(LAB_RESULT + 1, lab.output);
+}
+
+static weft_poll poll_with(weft_future *f, struct lab_bell *b)
+{
+    weft_context cx = {{&b->wakeable}};
+
+    return weft_future_poll(f, &cx);
+}
+
+/* False: somebody else has the slot. */
+static bool ready(const weft_future *f, unsigned event)
+{
+    if (f->result == -EBUSY) {
+        CHECK_EQ(2, count);
+        model_reached(BUSY);
+        return false;
+    }
+    CHECK_EQ(0, f->result);
+    model_reached(event);
+    ended(lab.task);
+    return true;
+}
+
+static void waits_to_the_end(weft_future *f, struct lab_bell *b, unsigned event)
+{
+    lab_bell_wait(b);
+    CHECK_EQ(1, b->wakes);
+    CHECK_EQ(WEFT_READY, poll_with(f, b));
+    CHECK(ready(f, event));
+}
+
+static void waits(struct joiner *j, weft_future *f)
+{
+    if (poll_with(f, &j->bells[0]) == WEFT_READY) {
+        (void)ready(f, READY_UNWOKEN);
+        lab_bell_wait(&j->bells[0]);
+        return;
+    }
+    waits_to_the_end(f, &j->bells[0], WOKEN);
+}
+
+static void renews(struct joiner *j, weft_future *f)
+{
+    bool done;
+
+    if (poll_with(f, &j->bells[1]) == WEFT_PENDING) {
+        CHECK_EQ(0, wf_load_u32(&j->bells[0].refs, WF_RELAXED));
+        waits_to_the_end(f, &j->bells[1], RENEWED);
+        CHECK_EQ(0, j->bells[0].wakes);
+        return;
+    }
+    /* Lost to the end, or, between the two wakers, to the other joiner. */
+    done = ready(f, READY_UNWOKEN);
+    lab_bell_wait(&j->bells[0]);
+    if (done && j->bells[0].wakes)
+        model_reached(RENEWED_TOO_LATE);
+    CHECK_EQ(0, j->bells[1].wakes);
+}
+
+/* Consumes the handle. */
+static void blocks(struct weft_task *t)
+{
+    int result, rc = weft_join_blocking(t, &result);
+
+    if (rc == -EBUSY) {
+        CHECK_EQ(2, count);
+        model_reached(BLOCKED_BUSY);
+        weft_detach(t);
+        return;
+    }
+    CHECK_EQ(0, rc);
+    CHECK_EQ(LAB_RESULT, result);
+    CHECK_EQ(LAB_RESULT + 1, lab.output);
+}
+
+/* Consumes the handle, which nobody needs to hold behind a drop. */
+static void drops(struct joiner *j, weft_future *f)
+{
+    weft_future_drop(f);
+    CHECK(!wf_future_pending(f));
+    if (j->script == COMES_BACK)
+        blocks(lab.task);
+    else
+        weft_detach(lab.task);
+    /* Taken back, or its last runner has it. */
+    lab_bell_wait(&j->bells[0]);
+    if (!j->bells[0].wakes) {
+        model_reached(DROPPED);
+        return;
+    }
+    model_reached(DROPPED_TOO_LATE);
+    CHECK_EQ(LAB_RESULT + 1, lab.output);
+}
+
+static void join(struct joiner *j)
+{
+    struct weft_task *t = lab.task;
+    weft_future f = weft_join_future(t);
+
+    j->bells[0].wakeable.type = j->bells[1].wakeable.type = &lab_bell_type;
+    if (j->script == BLOCKS) {
+        blocks(t);
+        return;
+    }
+    if (poll_with(&f, &j->bells[0]) == WEFT_READY) {
+        (void)ready(&f, READY_AT_ONCE);
+        CHECK_EQ(0, wf_load_u32(&j->bells[0].refs, WF_RELAXED));
+    } else if (j->script == WAITS) {
+        waits(j, &f);
+    } else if (j->script == RENEWS) {
+        renews(j, &f);
+    } else {
+        drops(j, &f);
+        return;
+    }
+    weft_detach(t);
+}
+
+static void first(void)
+{
+    join(&joiners[0]);
+}
+
+static void second(void)
+{
+    join(&joiners[1]);
+}
+
+static void begin_one(void)
+{
+    count = 1;
+    lab_begin(LAB_ENDS, 1, 0, 1);
+    joiners[0].script = model_choose(SCRIPTS);
+}
+
+static void begin_two(void)
+{
+    count = 2;
+    lab_begin(LAB_ENDS, 1, 0, 1);
+    joiners[0].script = model_choose(SCRIPTS_TWO);
+    joiners[1].script = joiners[0].script + model_choose(SCRIPTS_TWO - joiners[0].script);
+    CHECK(weft_task_ref(lab.task) == lab.task);
+}
+
+static void end(void)
+{
+    CHECK_EQ(1, lab.freed.raw);
+    lab_end();
+    for (unsigned i = 0; i < wf_array_count(joiners); i++)
+        for (unsigned j = 0; j < 2; j++)
+            CHECK_EQ(0, joiners[i].bells[j].refs.raw);
+}
+
+const struct model_test model_tests[] = {
+    {.name = "a joiner and the end",
+     .begin = begin_one,
+     .thread = {lab_runner, first},
+     .end = end,
+     .must_reach = EVENTS & ~(1u << BUSY | 1u << BLOCKED_BUSY)},
+    {.name = "two joiners and the end",
+     .begin = begin_two,
+     .thread = {lab_runner, first, second},
+     .end = end,
+     .preemptions = 1,
+     .stale = 1,
+     .must_reach = EVENTS},
+    {0},
+};

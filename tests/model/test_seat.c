@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * seat.c - the guard of a seat under all interleavings: its holder and who takes it are never inside
+ * together, and each sees what the other did.
+ *
+ * What the guard keeps is plain memory. The holder's accesses to the guard are ordered by the taker's
+ * membarrier alone.
+ */
+#include "model/model.h"
+#include "sched/runtime.h"
+
+#include <errno.h>
+
+#define TASKS 2
+
+enum { HELD, HELD_OUT, TAKEN, REFUSED, RESCUED, NOTHING_THERE };
+
+static struct weft_runtime runtime;
+static struct wf_seat seat;
+static unsigned guarded;                /* by who holds or has taken the seat */
+static unsigned by_holder, by_taker[2]; /* how often: by each */
+static struct weft_task tasks[TASKS];
+static unsigned polled[TASKS]; /* by who has the task */
+static struct wf_inject elsewhere;
+
+/* The seat's own tests need no runtime: this one is wherever tasks go that it cannot hold. */
+void wf_runtime_inject(struct weft_runtime *rt, struct weft_task *t)
+{
+    CHECK(rt == &runtime);
+    wf_inject_push(&elsewhere, t);
+}
+
+static void begin(void)
+{
+    seat.rt = &runtime;
+    wf_inject_init(&elsewhere);
+}
+
+static void begin_without_membarrier(void)
+{
+    begin();
+    model_membarrier_fails(-EPERM);
+}
+
+static void end(void)
+{
+    CHECK_EQ(by_holder + by_taker[0] + by_taker[1], guarded);
+    CHECK_EQ(0, seat.inside.raw);
+    CHECK_EQ(0, seat.taken.raw);
+}
+
+/* --- the guard alone --- */
+
+static void holder_turn(void)
+{
+    if (wf_seat_enter(&seat)) {
+        guarded++;
+        by_holder++;
+        model_reached(HELD);
+    } else {
+        model_reached(HELD_OUT);
+    }
+    wf_seat_leave(&seat);
+}
+
+static void holder(void)
+{
+    holder_turn();
+    holder_turn();
+}
+
+/* Its first turn is over, by its seat or not, only when the seat is its own again: see worker_wait_seat. */
+static void holder_that_waits(void)
+{
+    holder_turn();
+    while (!wf_seat_enter(&seat)) {
+        wf_seat_leave(&seat);
+        wf_spin_pause();
+    }
+    guarded++;
+    by_holder++;
+    wf_seat_leave(&seat);
+}
+
+static void taker(unsigned i)
+{
+    if (!wf_seat_take(&seat)) {
+        model_reached(REFUSED);
+        return;
+    }
+    guarded++;
+    by_taker[i]++;
+    model_reached(TAKEN);
+    wf_seat_give_back(&seat);
+}
+
+static void taker_0(void)
+{
+    taker(0);
+}
+
+static void taker_0_twice(void)
+{
+    taker(0);
+    taker(0);
+}
+
+static void taker_1(void)
+{
+    taker(1);
+}
+
+static void end_refused(void)
+{
+    CHECK_EQ(0, by_taker[0]);
+    end();
+}
+
+/* --- the LIFO slot --- */
+
+static void poll_task(struct weft_task *t)
+{
+    unsigned i = (unsigned)(t - tasks);
+
+    CHECK_EQ(i + 1, t->result);
+    t->result = 0;
+    polled[i]++;
+}
+
+/* As worker_woken_here: from inside a task. */
+static void wake(unsigned i)
+{
+    struct weft_task *t = &tasks[i];
+
+    t->result = (int32_t)i + 1;
+    if (!wf_seat_enter(&seat)) {
+        wf_seat_leave(&seat);
+        wf_runtime_inject(&runtime, t);
+        return;
+    }
+    if (seat.lifo) {
+        wf_inject_push(&elsewhere, seat.lifo);
+        seat.lifo = NULL;
+    }
+    seat.lifo = t;
+    wf_seat_leave(&seat);
+}
+
+/* Two polls: each wakes a task, which is then the next to be polled unless it was rescued. */
+static void worker_of_seat(void)
+{
+    for (unsigned i = 0; i < TASKS; i++) {
+        struct weft_task *t;
+
+        wake(i);
+        while (!wf_seat_enter(&seat)) {
+            wf_seat_leave(&seat);
+            wf_spin_pause();
+        }
+        t = seat.lifo;
+        seat.lifo = NULL;
+        wf_seat_leave(&seat);
+        if (t)
+            poll_task(t);
+    }
+}
+
+static void rescuer(void)
+{
+    struct weft_task *t;
+
+    if (wf_seat_rescue_lifo(&seat))
+        model_reached(RESCUED);
+    else
+        model_reached(NOTHING_THERE);
+    while (wf_inject_take(&elsewhere, &t, 1))
+        poll_task(t);
+}
+
+static void end_polled(void)
+{
+    struct weft_task *t;
+
+    CHECK(!seat.lifo);
+    while (wf_inject_take(&elsewhere, &t, 1))
+        poll_task(t);
+    for (unsigned i = 0; i < TASKS; i++)
+        CHECK_EQ(1, polled[i]);
+    end();
+}
+
+const struct model_test model_tests[] = {
+    {.name = "a holder and a taker are never inside together",
+     .begin = begin,
+     .thread = {holder, taker_0_twice},
+     .end = end,
+     .preemptions = 5,
+     .must_reach = 1u << HELD | 1u << HELD_OUT | 1u << TAKEN | 1u << REFUSED},
+    {.name = "a holder and two takers",
+     .begin = begin,
+     .thread = {holder, taker_0, taker_1},
+     .end = end,
+     .preemptions = 3,
+     .must_reach = 1u << HELD | 1u << HELD_OUT | 1u << TAKEN | 1u << REFUSED},
+    {.name = "a holder that waits has its seat again",
+     .begin = begin,
+     .thread = {holder_that_waits, taker_0, taker_1},
+     .end = end,
+     .preemptions = 3,
+     .must_reach = 1u << HELD | 1u << HELD_OUT | 1u << TAKEN | 1u << REFUSED},
+    {.name = "without membarrier nothing is taken",
+     .begin = begin_without_membarrier,
+     .thread = {holder, taker_0_twice},
+     .end = end_refused,
+     .preemptions = 5,
+     .must_reach = 1u << HELD | 1u << HELD_OUT | 1u << REFUSED},
+    {.name = "a task in the LIFO slot is polled once, rescued or not",
+     .begin = begin,
+     .thread = {worker_of_seat, rescuer},
+     .end = end_polled,
+     .preemptions = 4,
+     .must_reach = 1u << RESCUED | 1u << NOTHING_THERE},
+    {.name = "two rescue",
+     .begin = begin,
+     .thread = {worker_of_seat, rescuer, rescuer},
+     .end = end_polled,
+     .deep = true},
+    {0},
+};
