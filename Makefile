@@ -8,14 +8,14 @@ PREFIX ?= /usr/local
 export WEFT_BUILD_DIR
 
 .PHONY: all check demo install bench debug asan tsan valgrind lto-check ucontext-check clang-check \
-	lint format format-check clean help
+	cross-check soak migrate fault model mutate promela lint format format-check clean help
 
 all: ## build the library and all that stands on it
 	@scripts/setup.sh build check
 	@scripts/build.sh release
 
 check: ## install what is missing, build, run all tests
-	@scripts/setup.sh build check
+	@scripts/setup.sh build check promela
 	@scripts/test.sh release $(TESTS)
 
 demo: ## an echo server under load: 1,000 connections for 5 seconds
@@ -60,6 +60,37 @@ ucontext-check: ## the tests with the portable context switch
 clang-check: ## the tests on a build by clang
 	@scripts/setup.sh build check clang
 	@scripts/test.sh release-clang $(TESTS)
+
+cross-check: ## the tests on aarch64 and riscv64, under qemu; CROSS='aarch64 pages' chooses
+	@scripts/setup.sh build cross
+	@scripts/cross.sh $(CROSS)
+
+soak: ## random mixes of everything; MINUTES=30, BUILD=asan, SEED=123 and ROUND=7 to repeat
+	@scripts/setup.sh build check $(filter valgrind,$(BUILD))
+	@MINUTES=$(MINUTES) SEED=$(SEED) ROUND=$(ROUND) scripts/soak.sh $(or $(BUILD),release)
+
+migrate: ## the tests where each await changes the thread, 8 builds; MIGRATE='gcc-O2 tsan' chooses
+	@scripts/setup.sh build check clang
+	@scripts/migrate.sh $(MIGRATE)
+
+model: ## the model tests in full, minutes to hours; MODEL='deque idle' chooses
+	@scripts/setup.sh build check
+	@scripts/model.sh $(MODEL)
+
+mutate: ## weaken each ordering, drop each check: does a model test notice? MUTATE='--only deque'
+	@scripts/setup.sh build check
+	@tests/model/mutate.py $(MUTATE)
+
+promela: ## the park protocol in spin: all scenarios, and without each step; PROMELA='mutants NO_P2_d'
+	@scripts/setup.sh build promela
+	@tests/promela/steps.sh .
+	@if [[ -n "$(PROMELA)" ]]; then tests/promela/run.sh $(PROMELA); \
+	else tests/promela/run.sh full && tests/promela/run.sh mutants; fi
+
+fault: ## each system call and allocation made to fail, at each use; plain, asan, tsan; FAULT='asan' chooses
+	@scripts/setup.sh build check
+	@for preset in $(or $(FAULT),release asan tsan); do \
+	    WEFT_FAULT_FULL=1 WEFT_STRESS_SECONDS=300 scripts/test.sh $$preset -L fault || exit 1; done
 
 lint: ## clang-tidy, cppcheck, codespell, shellcheck
 	@scripts/setup.sh build check lint

@@ -61,6 +61,15 @@ for program in "${chosen[@]}"; do
     done
 done | xargs -0 -n 2 -P "${JOBS:-$(nproc)}" bash -c 'one "$1" "$2"' one
 
+# Of the explorer itself, and only with all programs.
+if [[ $# -eq 0 ]]; then
+    if tests/model/replayed.sh "$programs" && tests/model/pruned.sh "$programs" all; then
+        echo "the explorer: replayed.sh, pruned.sh" >>"$out/passed"
+    else
+        echo "the explorer: replayed.sh, pruned.sh" >>"$out/failed"
+    fi
+fi
+
 touch "$out"/{passed,stopped,failed}
 if [[ -s $out/stopped ]]; then
     echo

@@ -4,10 +4,13 @@
 # setup.sh [GROUP...] - install what is missing to build and test weft on Debian, and only that.
 #
 #   build       compilers, cmake, ninja, pkg-config (the default)
-#   check       the library that the tests are written with
+#   check       the library that the tests are written with, and what reads the code they are made into
 #   clang       the second compiler, for the -clang builds
 #   valgrind    memcheck
 #   lint        clang-tidy, clang-format, cppcheck, codespell, shellcheck
+#   cross       compilers for aarch64 and riscv64, and the emulator that runs what they build
+#   gdb         the debugger, for the tests of tools/gdb
+#   promela     spin, for the model of the park protocol
 #   all         all of these
 #
 # Silent when nothing is missing. Uses sudo unless it runs as root. Where there is no dpkg it only
@@ -17,10 +20,16 @@ set -euo pipefail
 group_packages() {
     case $1 in
     build) echo gcc g++ libc6-dev make cmake ninja-build pkg-config ;;
-    check) echo check ;;
+    check) echo check python3 binutils ;;
     clang) echo clang libclang-rt-14-dev ;;
     valgrind) echo valgrind ;;
     lint) echo clang clang-tidy clang-format cppcheck codespell shellcheck ;;
+    cross)
+        echo gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross \
+            gcc-riscv64-linux-gnu g++-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user
+        ;;
+    gdb) echo gdb ;;
+    promela) echo spin gcc libc6-dev ;;
     *)
         echo "setup.sh: no such group: $1" >&2
         exit 2
@@ -45,7 +54,7 @@ as_root() {
 
 groups=("$@")
 [[ ${#groups[@]} -gt 0 ]] || groups=(build)
-[[ " ${groups[*]} " != *" all "* ]] || groups=(build check clang valgrind lint)
+[[ " ${groups[*]} " != *" all "* ]] || groups=(build check clang valgrind lint cross gdb promela)
 
 if ! command -v dpkg-query >/dev/null; then
     for program in cc c++ cmake pkg-config; do

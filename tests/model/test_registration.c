@@ -768,6 +768,7 @@ const struct model_test model_tests[] = {
      .begin = begin_multi,
      .thread = {short_operation, short_operation, short_operation},
      .end = end,
+     .stale = 1,
      .must_reach = 1u << BUSY},
     {.name = "a reader gives up against the event",
      LEAKS,

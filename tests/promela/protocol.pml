@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * protocol.pml - part of park.pml: what src/sched/idle.c and park.c do, and what they stand on in src/io/epoll.c
+ * and src/time/wheel.c.
+ *
+ * In an inline, me is the worker, or the thread outside; i, n, t and the rest are variables of its process.
+ */
+
+/* --- idle.c --- */
+
+/* may: this worker searches now. */
+inline wf_idle_search_begin()
+{
+    may = (2 * searching < WORKERS);
+    if
+    :: may -> d_step {
+            searching++; /* (P2.a) */
+            is_searching[me] = 1;
+            DRAIN;
+            COUNTED
+        }
+    :: else
+    fi
+}
+
+inline wf_idle_search_end()
+{
+    d_step {
+        searching--; /* (P2.b) */
+        is_searching[me] = 0;
+        DRAIN;
+        COUNTED;
+        was_last = (searching == 0)
+    }
+}
+
+/* was_last: it searched. */
+inline wf_idle_sleep_begin()
+{
+    d_step {
+        was_last = is_searching[me];
+        searching = searching - is_searching[me]; /* (P2.c) */
+        is_searching[me] = 0;
+        sleeping++;
+        is_sleeping[me] = 1;
+        DRAIN; /* (P2.d): see wf_worker_park */
+        COUNTED
+    }
+}
+
+/* was_last: it is to search again. */
+inline idle_sleep_leave()
+{
+    d_step {
+        sleeping--; /* (P2.e) */
+        is_sleeping[me] = 0;
+        if
+#ifndef NO_P2_e
+        :: tokens > 0 -> tokens--; is_searching[me] = 1
+#endif
+        :: else -> searching = searching + was_last; is_searching[me] = was_last
+        fi;
+        was_last = 0;
+        DRAIN;
+        COUNTED
+    }
+}
+
+/* may: a sleeper must be signalled. */
+inline wf_idle_notify()
+{
+#ifndef NO_P2_f
+    d_step { DRAIN }; /* (P2.f) */
+#endif
+    d_step {
+        if
+        :: searching > 0 || sleeping == tokens -> may = 0
+        :: else ->
+            tokens++; /* (P2.g) */
+            searching++;
+            DRAIN;
+            COUNTED;
+            may = 1
+        fi
+    }
+}
+
+/* --- epoll.c, wheel.c --- */
+
+/* A system call: whom the edge wakes sees what was stored before. */
+inline wf_hub_signal()
+{
+    d_step {
+        DRAIN;
+        edge_signal = 1 /* (E2.a) */
+    }
+}
+
+/* rang: the alarm has gone off. sets: whose events to harvest. */
+inline epoll_sleep_parent()
+{
+    atomic {
+        if
+        :: edge_signal || edge_alarm || ANY_EDGE
+        :: spurious > 0 -> spurious--
+        fi;
+        d_step {
+            edge_signal = 0; /* (E2.b) */
+            rang = edge_alarm;
+            edge_alarm = 0;
+            i = 0;
+            do
+            :: i < WORKERS -> sets = sets | (edge_set[i] << i); edge_set[i] = 0; i++
+            :: else -> break
+            od;
+            i = 0
+        }
+    }
+}
+
+/* n events of seat i are delivered. */
+inline epoll_deliver()
+{
+    pushed[me] = pushed[me] + n;
+    owed = owed + n;
+    woken = woken + n;
+#ifndef NO_E1_b
+    if
+    :: n == HARVEST && events[i] -> edge_set[i] = 1 /* (E1.b) */
+    :: else
+    fi;
+#endif
+    n = 0
+}
+
+inline wf_poller_harvest()
+{
+    d_step {
+        n = (events[i] < HARVEST -> events[i] : HARVEST); /* (E1.a) */
+        events[i] = events[i] - n;
+        edge_set[i] = edge_set[i] && events[i]
+    };
+    d_step { epoll_deliver() }
+}
+
+inline wf_hub_alarm_lower()
+{
+    if
+    :: earliest >= SEEN_ALARM /* (A1.a) */
+    :: else -> d_step {
+            if
+#ifdef NO_A1_b
+            :: true ->
+#else
+            :: earliest < alarm -> /* (A1.b) */
+#endif
+                timer_at = earliest;
+                edge_alarm = 0;
+                alarm = earliest
+#ifndef NO_A1_b
+            :: else
+#endif
+            fi;
+            alarm_seen = alarm;
+            alarm_by = NOBODY
+        }
+    fi
+}
+
+inline wf_hub_alarm_clear()
+{
+#ifdef NO_A1_c
+    skip
+#else
+    d_step {
+        alarm_seen = alarm; /* (A1.c) */
+        alarm = FOREVER;
+        alarm_by = me
+    }
+#endif
+}
+
+inline wf_timer_arm(at)
+{
+    d_step {
+        wheel[me] = wheel[me] | (1 << (at - 1));
+        if
+        :: at < next[me] -> next[me] = at; lowered[me] = 1 /* (A1.k) */
+        :: else
+        fi
+    }
+}
+
+inline wf_timer_cancel(at)
+{
+    d_step {
+        wheel[me] = wheel[me] & ~(1 << (at - 1));
+        next[me] = EARLIEST(wheel[me]);
+        next_seen[me] = next[me]
+    }
+}
+
+/* What is due on seat i at t. In a d_step. */
+inline wf_wheel_advance()
+{
+    n = wheel[i] & ((1 << t) - 1);
+    n = (n & 1) + (n >> 1);
+    wheel[i] = wheel[i] & ~((1 << t) - 1);
+    next[i] = EARLIEST(wheel[i]);
+    next_seen[i] = next[i];
+    pushed[me] = pushed[me] + n;
+    owed = owed + n;
+    woken = woken + n;
+    n = 0
+}
+
+/* --- park.c --- */
+
+inline wf_worker_notify()
+{
+    wf_idle_notify();
+    if
+#ifdef NO_P2_h
+    :: may
+#else
+    :: may -> wf_hub_signal() /* (P2.h) */
+#endif
+    :: else
+    fi
+}
+
+inline wf_worker_alarm()
+{
+    earliest = next[me];
+#ifndef NO_A1_d
+    d_step { DRAIN }; /* (A1.d) */
+#endif
+    if
+    :: sleeping > 0 -> wf_hub_alarm_lower() /* (A1.e) */
+    :: else
+    fi;
+    earliest = FOREVER
+}
+
+/* Half of what is seen of seat i, the first to be polled. In a d_step. */
+inline steal_from()
+{
+    n = ready[i] - ready[i] / 2;
+    ready[i] = ready[i] - n;
+    DRAIN;
+    pushed[me] = pushed[me] + n - 1;
+    n = 0;
+    i = 0;
+    task = 1
+}
+
+/* It may come back with nothing at any time, as when others are faster: what counts is the look before
+ * the sleep. (Not for the claim, as it might do so for ever.) */
+inline wf_worker_steal()
+{
+    may = is_searching[me];
+    if
+    :: !may -> wf_idle_search_begin()
+    :: else
+    fi;
+    if
+    :: atomic { may && me != 0 && ready[0] > 0 -> i = 0; d_step { steal_from() } }
+    :: atomic { may && me != 1 && ready[1] > 0 -> i = 1; d_step { steal_from() } }
+#if WORKERS > 2
+    :: atomic { may && me != 2 && ready[2] > 0 -> i = 2; d_step { steal_from() } }
+#endif
+#ifdef CLAIM
+    :: else
+#else
+    :: true
+#endif
+    fi;
+    may = 0
+}
+
+/* may: there is something to do. */
+inline park_work_visible()
+{
+#ifdef NO_P2_i
+    may = 0;
+#else
+    may = (injected > 0); /* (P2.i) */
+#endif
+    if
+    :: stopped -> may = 1
+    :: else
+    fi;
+#ifndef NO_P2_j
+    i = 0;
+    do
+    :: atomic {
+        i < WORKERS && !may -> may = (ready[i] > 0 || (i == me && pushed[me] > 0)); i++ /* (P2.j) */
+       }
+    :: else -> break
+    od;
+    i = 0
+#endif
+}
+
+/* earliest: of all seats, in one step. (Seeing a later change without an earlier one is possible all the
+ * same: the world drains in any order.) */
+inline park_next_timer()
+{
+    d_step {
+        earliest = FOREVER;
+        i = 0;
+        do
+        :: i < WORKERS ->
+            earliest = (SEEN_NEXT(i) < earliest -> SEEN_NEXT(i) : earliest); /* (A1.f) */
+            i++
+        :: else -> break
+        od;
+        i = 0
+    }
+}
+
+inline park_set_alarm()
+{
+    park_next_timer();
+    if
+    :: earliest != FOREVER -> wf_hub_alarm_lower()
+    :: else
+    fi;
+    earliest = FOREVER
+}
+
+#define NEXT_DUE                                                                                   \
+ do                                                                                                \
+ :: i < WORKERS && SEEN_NEXT(i) > t -> i++                                                         \
+ :: else -> break                                                                                  \
+ od
+
+inline park_fire_due()
+{
+    atomic { t = now; i = 0; NEXT_DUE };
+    do
+    :: atomic { i < WORKERS -> d_step { wf_wheel_advance() }; NEXT_DUE }
+    :: else -> break
+    od;
+    t = 0;
+    i = 0
+}
+
+inline park_collect()
+{
+    i = 0;
+#if EVENTS
+    do
+    :: i < WORKERS && (sets & (1 << i)) ->
+# ifndef NO_E1_a
+        wf_poller_harvest();
+# endif
+        i++
+    :: i < WORKERS && !(sets & (1 << i)) -> i++
+    :: else -> break
+    od;
+    i = 0;
+    sets = 0;
+#endif
+#if ARMS
+    if
+    :: rang ->
+        wf_hub_alarm_clear();
+# ifndef NO_A1_g
+        d_step { DRAIN } /* (A1.g) */
+# endif
+    :: else
+    fi;
+    park_fire_due();
+# ifndef NO_A1_h
+    if
+    :: rang && sleeping > 0 -> park_set_alarm() /* (A1.h) */
+    :: else
+    fi;
+# endif
+    rang = 0
+#endif
+}
+
+inline park_sleep()
+{
+    epoll_sleep_parent();
+    idle_sleep_leave();
+    park_collect();
+    if
+#ifndef NO_P2_k
+    :: woken > 1 -> woken = 0; wf_worker_notify() /* (P2.k) */
+#endif
+    :: else -> woken = 0
+    fi;
+    may = 0
+}
+
+inline wf_worker_park()
+{
+#ifdef NO_P2_d
+    /* The looks may come before. */
+    if
+    :: wf_idle_sleep_begin(); park_work_visible(); park_next_timer()
+    :: park_work_visible(); park_next_timer(); wf_idle_sleep_begin()
+    fi;
+#else
+    wf_idle_sleep_begin();
+    park_work_visible();
+#endif
+    if
+    :: may ->
+#ifdef NO_P2_l
+        was_last = 0;
+#endif
+        idle_sleep_leave() /* (P2.l) */
+    :: else ->
+        assert(!lifo[me]);
+        was_last = 0;
+#if ARMS && defined(NO_P2_d)
+        wf_hub_alarm_lower();
+        earliest = FOREVER;
+#elif ARMS && !defined(NO_A1_i)
+        park_set_alarm(); /* (A1.i) */
+#endif
+        park_sleep()
+    fi;
+    may = 0
+}
