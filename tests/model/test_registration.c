@@ -41,6 +41,7 @@ static int fd, spare_fd;
 static unsigned payload[WRITES]; /* by the peer, before it writes */
 static unsigned in_pipe, written;
 static unsigned in_flight;
+static enum wf_io_direction busy; /* chosen in begin */
 static struct wf_atomic_u32 over; /* who drives may go */
 
 /* --- tasks --- */
@@ -476,6 +477,7 @@ static void reader_in_flight(void)
         n = pipe_read(io->fd); /* its descriptor is still its own */
     CHECK(n > 0 || rc == -ESHUTDOWN || n == -EAGAIN);
     model_reached(rc < 0 ? REFUSED : AT_ONCE);
+    CHECK(rc == 0 || wf_io_is_refused(io, WF_IO_READ));
     CHECK_EQ(fd, io->fd); /* until the end */
     wf_io_end(io, WF_IO_READ, false);
     stop_driver();
@@ -486,12 +488,6 @@ static void end_closed(void)
     CHECK_EQ(0, wf_io_in_use());
     CHECK_EQ(-EBADF, wf_sys_close(fd));
     end_hub();
-}
-
-static void writer_while_open(void)
-{
-    payload[0] = 100;
-    pipe_write(fd);
 }
 
 /* --- a second use of the memory --- */
@@ -693,7 +689,8 @@ static void detacher(void)
 
     while ((rc = wf_io_detach(io)) == -EBUSY) {
         model_reached(BUSY);
-        wf_spin_pause();
+        if (wf_load_u64(&io->way[busy], WF_RELAXED) & 2)
+            wf_spin_pause(); /* until that is over */
     }
     CHECK_EQ(fd, rc);
     stop_driver();
@@ -722,14 +719,15 @@ static void begin_detach(void)
     begin_multi();
     register_at(pollers[0]);
     (void)model_file_set(fd, EPOLLIN | EPOLLOUT);
-    CHECK_EQ(0, wf_io_begin(io, WF_IO_READ, &ready));
+    busy = model_choose(2) ? WF_IO_WRITE : WF_IO_READ;
+    CHECK_EQ(0, wf_io_begin(io, busy, &ready));
 }
 
-static void ends_reading(void)
+static void ends(void)
 {
-    (void)pipe_read(io->fd);
+    (void)model_file_take(io->fd, EPOLLIN);
     CHECK_EQ(fd, io->fd);
-    wf_io_end(io, WF_IO_READ, true);
+    wf_io_end(io, busy, true);
 }
 
 static void end_detached(void)
@@ -787,7 +785,7 @@ const struct model_test model_tests[] = {
     {.name = "closed while an operation is in flight",
      LEAKS,
      .begin = begin_reading,
-     .thread = {reader_in_flight, closer, writer_while_open},
+     .thread = {reader_in_flight, closer, peer},
      .end = end_closed,
      .stale = 1,
      .must_reach = 1u << REFUSED | 1u << AT_ONCE | 1u << WAITED | 1u << REUSED},
@@ -858,7 +856,7 @@ const struct model_test model_tests[] = {
     {.name = "given away behind an operation and an event",
      LEAKS,
      .begin = begin_detach,
-     .thread = {detacher, ends_reading, driver},
+     .thread = {detacher, ends, driver},
      .end = end_detached,
      .stale = 1,
      .must_reach = 1u << BUSY},
@@ -881,7 +879,7 @@ const struct model_test model_tests[] = {
     {.name = "a reader and its closing, in more depth",
      LEAKS,
      .begin = begin_reading,
-     .thread = {reader_in_flight, driver, closer, writer_while_open},
+     .thread = {reader_in_flight, driver, closer, peer},
      .end = end_closed,
      .stale = 1,
      .deep = true},

@@ -255,7 +255,7 @@ inline steal_from()
 }
 
 /* It may come back with nothing at any time, as when others are faster: what counts is the look before
- * the sleep. (Not for the claim, as it might do so for ever.) */
+ * the sleep. Not for the claim, as it might do so for ever. */
 inline wf_worker_steal()
 {
     may = is_searching[me];
@@ -269,7 +269,7 @@ inline wf_worker_steal()
 #if WORKERS > 2
     :: atomic { may && me != 2 && ready[2] > 0 -> i = 2; d_step { steal_from() } }
 #endif
-#ifdef CLAIM
+#if defined(CLAIM) && !defined(NO_steal)
     :: else
 #else
     :: true
