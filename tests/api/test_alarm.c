@@ -80,18 +80,19 @@ static int arm_twice(void *arg)
 
 TEST(a_timer_that_is_armed_again_for_the_same_moment_is_told_again)
 {
-    struct stage s = {.rt = test_runtime_new(&two_workers)};
+    struct stage s = {0};
     weft_task *holder, *armer;
 
-    if (!MIGRATING) {
-        CHECK_EQ(0, weft_spawn_on(s.rt, &holder, NULL, hold, &s));
-        while (!atomic_load(&s.holds))
-            continue;
-        CHECK_EQ(0, weft_spawn_on(s.rt, &armer, NULL, arm_twice, &s));
-        CHECK_EQ(0, weft_join_blocking(armer, NULL));
-        CHECK_EQ(0, weft_join_blocking(holder, NULL));
-        CHECK(!atomic_load(&s.missed));
-    }
+    if (MIGRATING)
+        TEST_SKIP("who computes, and who sleeps, is not as expected here");
+    s.rt = test_runtime_new(&two_workers);
+    CHECK_EQ(0, weft_spawn_on(s.rt, &holder, NULL, hold, &s));
+    while (!atomic_load(&s.holds))
+        continue;
+    CHECK_EQ(0, weft_spawn_on(s.rt, &armer, NULL, arm_twice, &s));
+    CHECK_EQ(0, weft_join_blocking(armer, NULL));
+    CHECK_EQ(0, weft_join_blocking(holder, NULL));
+    CHECK(!atomic_load(&s.missed));
     test_runtime_free(s.rt);
 }
 
