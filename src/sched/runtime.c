@@ -11,9 +11,12 @@
  *          a shutdown is abandoned: its joiners are told, its stack and the runtime's memory
  *          stay, for something may still point into them.
  * WHO      Any thread, but weft_runtime_free gives the handle up.
- * ORDER    users: acq_rel, as every reference count. phase: release when set, acquire when read by
- *          workers. wf_runtime_alive reads finished (acquire) before spawned: equal sums mean that
- *          there was a moment without tasks.
+ * ORDER    users: acq_rel, as every reference count. wf_runtime_alive reads finished (acquire) before
+ *          spawned: equal sums mean that there was a moment without tasks. Closing is told by plain stores and a
+ *          barrier that every thread passes (membarrier). Who asks has written its own part before (spawning,
+ *          the state of a new task, the count of those that finished) and passes no fence:
+ *          either it sees the closing, or who closes sees, behind the barrier, what it wrote.
+ *          Stopped: release when set, acquire when read.
  */
 #include "sched/runtime.h"
 
@@ -34,8 +37,9 @@
 #include <string.h>
 #include <weft/time.h>
 
-/* How long a shutdown waits before it looks for tasks that were spawned in the meantime. */
+/* How long a shutdown waits before it looks again: for a wake-up that a system without membarrier may lose. */
 #define CLOSING_LOOK_NS 5000000u
+#define DRAIN_NS        1000000u /* longer than any store stays in a processor's buffer */
 
 #define REPORT_MAX 10 /* tasks that a shutdown at its limit names */
 
@@ -86,9 +90,9 @@ uint64_t wf_runtime_alive(const struct weft_runtime *rt)
     for (unsigned i = 0; i < rt->workers; i++)
         /* acquire: pairs with worker_finish; and finished is read before spawned */
         finished += wf_load_u64(&rt->seats[i].counters.task.finished, WF_ACQUIRE);
-    spawned = wf_load_u64(&rt->spawned_outside, WF_ACQUIRE);
+    spawned = wf_load_u64(&rt->spawned_outside, WF_RELAXED);
     for (unsigned i = 0; i < rt->workers; i++)
-        spawned += wf_load_u64(&rt->seats[i].counters.task.spawned, WF_ACQUIRE);
+        spawned += wf_load_u64(&rt->seats[i].counters.task.spawned, WF_RELAXED);
     return spawned - finished;
 }
 
@@ -134,8 +138,8 @@ static void *runtime_thread(void *arg)
     wf_worker_leave(w);
     /* P4.b: the next sleeper; each passes the word on */
     wf_hub_signal(&rt->hub);
-    /* release: pairs with runtime_wait_left */
-    wf_store_u32(&w->left, 1, WF_RELEASE);
+    /* relaxed: who waits for it joins the thread then */
+    wf_store_u32(&w->left, 1, WF_RELAXED);
     wf_sys_futex_wake(&w->left, INT32_MAX);
     wf_runtime_put(rt);
     return NULL;
@@ -164,7 +168,8 @@ static int runtime_start_threads(weft_runtime *rt)
             "weft_runtime_new: thread %u of %u cannot be created (%s): memory or threads are short; "
             "see ulimit -u, ulimit -v and weft_config.worker_threads",
             i + 1, rt->workers, weft_strerror(rc));
-        wf_store_u32(&rt->phase, WF_PHASE_STOPPED, WF_RELEASE);
+        /* relaxed: nothing has happened yet that it could tell */
+        wf_store_u32(&rt->phase, WF_PHASE_STOPPED, WF_RELAXED);
         wf_hub_signal(&rt->hub);
         while (i-- > 0)
             (void)pthread_join(rt->worker[i].handle, NULL);
@@ -371,8 +376,8 @@ static void block_waiter_release(weft_wakeable *w)
     struct block_waiter *b = wf_container_of(w, struct block_waiter, wakeable);
     weft_runtime *rt = b->rt;
 
-    /* acq_rel: after this b may be gone */
-    wf_sub_u32(&b->refs, 1, WF_ACQ_REL);
+    /* release: after this b may be gone */
+    wf_sub_u32(&b->refs, 1, WF_RELEASE);
     wf_add_u32(&rt->driver, 2, WF_RELEASE);
     wf_sys_futex_wake(&rt->driver, INT32_MAX);
 }
@@ -397,7 +402,8 @@ static int runtime_block_current(weft_runtime *rt, weft_task *root)
         if (runtime_drive_begin(rt)) {
             runtime_drive(rt, root, WEFT_FOREVER);
             runtime_drive_end(rt);
-            if (wf_runtime_stopped(rt) && wf_load_u32(&b.refs, WF_ACQUIRE) != 0)
+            /* relaxed: it only asks */
+            if (wf_runtime_stopped(rt) && wf_load_u32(&b.refs, WF_RELAXED) != 0)
                 rc = -ESHUTDOWN;
         } else if (seen & 1) {
             wf_sys_futex_wait(&rt->driver, seen, WF_NO_TIMEOUT);
@@ -412,8 +418,8 @@ static bool runtime_wait_tasks(weft_runtime *rt, uint64_t until_ns);
 
 static void runtime_drive_orphan(weft_runtime *rt)
 {
-    /* acquire: pairs with weft_runtime_free */
-    if (wf_load_u32(&rt->orphan, WF_ACQUIRE))
+    /* relaxed: who drove the task that gave it up is this thread */
+    if (wf_load_u32(&rt->orphan, WF_RELAXED))
         (void)runtime_wait_tasks(rt, WEFT_FOREVER);
 }
 
@@ -466,14 +472,16 @@ put:
 /* A spawn from outside begins. -ESHUTDOWN: it comes too late. */
 static int runtime_spawn_begin(weft_runtime *rt)
 {
-    /* seq_cst: pairs with runtime_wait_spawns. It sees this spawn, or this sees the phase. */
-    wf_add_u32(&rt->spawning, 1, WF_SEQ_CST);
-    if (wf_likely(wf_load_u32(&rt->phase, WF_SEQ_CST) == WF_PHASE_OPEN)) {
+    /* relaxed: the barrier of runtime_close. Either it sees this spawn, or this sees the phase. */
+    wf_add_u32(&rt->spawning, 1, WF_RELAXED);
+    wf_compiler_fence();
+    if (wf_likely(wf_load_u32(&rt->phase, WF_RELAXED) == WF_PHASE_OPEN)) {
         /* The task may free the runtime before the spawn has returned. relaxed: it is there now. */
         wf_add_u32(&rt->users, 1, WF_RELAXED);
         return 0;
     }
-    wf_sub_u32(&rt->spawning, 1, WF_RELEASE);
+    /* relaxed: nothing was done */
+    wf_sub_u32(&rt->spawning, 1, WF_RELAXED);
     return -ESHUTDOWN;
 }
 
@@ -527,13 +535,27 @@ int weft_spawn_async_on_at(const char *site, weft_runtime *rt, weft_task **t,
 
 /* The end. */
 
+/* What any thread has stored is seen by all that comes after: see ORDER. */
+static void runtime_barrier(void)
+{
+    struct wf_atomic_u32 nobody = {0};
+    uint64_t until;
+
+    if (wf_likely(wf_sys_membarrier() == 0))
+        return;
+    until = wf_clock_now() + DRAIN_NS;
+    while (wf_clock_now() < until)
+        (void)wf_sys_futex_wait(&nobody, 0, DRAIN_NS);
+}
+
 static void runtime_close(weft_runtime *rt)
 {
     uint32_t open = WF_PHASE_OPEN;
 
-    /* Once. seq_cst: pairs with runtime_spawn_begin */
-    if (wf_cas_u32(&rt->phase, &open, WF_PHASE_CLOSING, WF_SEQ_CST, WF_SEQ_CST))
-        wf_store_u32(&rt->sched.closing, 1, WF_SEQ_CST);
+    /* Once. relaxed: the barrier */
+    (void)wf_cas_u32(&rt->phase, &open, WF_PHASE_CLOSING, WF_RELAXED, WF_RELAXED);
+    wf_store_u32(&rt->sched.closing, 1, WF_RELAXED);
+    runtime_barrier();
     wf_runtime_cancel_all(rt);
 }
 
@@ -571,8 +593,8 @@ static bool runtime_wait_tasks(weft_runtime *rt, uint64_t until_ns)
 /* The runtime is closing: the spawns from outside that are under way are the last ones. Takes a moment. */
 static void runtime_wait_spawns(weft_runtime *rt)
 {
-    /* seq_cst: pairs with runtime_spawn_begin, and with runtime_spawn_end for the counts */
-    while (wf_load_u32(&rt->spawning, WF_SEQ_CST))
+    /* acquire: pairs with runtime_spawn_end */
+    while (wf_load_u32(&rt->spawning, WF_ACQUIRE))
         wf_sys_thread_yield();
 }
 
@@ -594,9 +616,9 @@ void wf_runtime_task_ended(struct weft_runtime *rt)
     /* acq_rel: of two tasks that end at once, the second one sees both counted */
     wf_add_u32(&rt->ended, 1, WF_ACQ_REL);
     wf_sys_futex_wake(&rt->ended, INT32_MAX);
-    /* acquire: pairs with weft_runtime_free; acq_rel: once */
-    if (wf_likely(!wf_load_u32(&rt->orphan, WF_ACQUIRE)) || wf_runtime_alive(rt) != 0 ||
-        !wf_cas_u32(&rt->orphan, &orphan, 2, WF_ACQ_REL, WF_RELAXED))
+    /* relaxed: ended brings it, for the task that gave the runtime up ends, too; once */
+    if (wf_likely(!wf_load_u32(&rt->orphan, WF_RELAXED)) || wf_runtime_alive(rt) != 0 ||
+        !wf_cas_u32(&rt->orphan, &orphan, 2, WF_RELAXED, WF_RELAXED))
         return;
     runtime_stop(rt);
     /* The handle's; the calling thread is a user of its own. */
@@ -606,8 +628,8 @@ void wf_runtime_task_ended(struct weft_runtime *rt)
 /* False: its thread is still inside when the time is up. */
 static bool runtime_wait_left(struct wf_worker *w, uint64_t until_ns)
 {
-    /* acquire: pairs with runtime_thread */
-    while (!wf_load_u32(&w->left, WF_ACQUIRE)) {
+    /* relaxed: see runtime_thread */
+    while (!wf_load_u32(&w->left, WF_RELAXED)) {
         uint64_t now = wf_clock_now();
 
         if (now >= until_ns)
@@ -643,8 +665,8 @@ static bool runtime_join_threads(weft_runtime *rt, uint64_t until_ns)
 
     if (rt->set.config.flavor == WEFT_CURRENT_THREAD)
         return true;
-    /* acq_rel: one joins, the others wait for it */
-    if (!wf_cas_u32(&rt->joined, &state, JOIN_UNDER_WAY, WF_ACQ_REL, WF_ACQUIRE))
+    /* relaxed: one joins, the others wait for it */
+    if (!wf_cas_u32(&rt->joined, &state, JOIN_UNDER_WAY, WF_RELAXED, WF_RELAXED))
         return runtime_wait_joined(rt, until_ns);
     state = JOIN_DONE;
     for (unsigned i = 0; i < rt->workers; i++) {
@@ -782,12 +804,12 @@ void wf_runtime_put(struct weft_runtime *rt)
         runtime_free_memory(rt);
         return;
     }
-    /* A late waker may come here again. acq_rel: linked once */
-    if (wf_swap_u32(&rt->kept, 1, WF_ACQ_REL))
+    /* A late waker may come here again: linked once. */
+    if (wf_swap_u32(&rt->kept, 1, WF_RELAXED))
         return;
-    /* Kept for good, where leak checkers find it. release: the link, for them. */
+    /* Kept for good, where leak checkers find it. relaxed: nobody else reads the list. */
     rt->next_abandoned = wf_load_ptr(&abandoned, WF_RELAXED);
-    while (!wf_cas_weak_ptr(&abandoned, &rt->next_abandoned, rt, WF_RELEASE, WF_RELAXED))
+    while (!wf_cas_weak_ptr(&abandoned, &rt->next_abandoned, rt, WF_RELAXED, WF_RELAXED))
         continue;
 }
 
@@ -802,12 +824,12 @@ void weft_runtime_free(weft_runtime *rt)
         uint32_t open = JOIN_OPEN;
 
         if (rt->set.config.flavor != WEFT_CURRENT_THREAD &&
-            /* acq_rel: as in runtime_join_threads */
-            wf_cas_u32(&rt->joined, &open, JOIN_LEFT_SOME, WF_ACQ_REL, WF_RELAXED))
+            /* relaxed: as in runtime_join_threads */
+            wf_cas_u32(&rt->joined, &open, JOIN_LEFT_SOME, WF_RELAXED, WF_RELAXED))
             for (unsigned i = 0; i < rt->workers; i++)
                 (void)pthread_detach(rt->worker[i].handle);
-        /* release: pairs with wf_runtime_task_ended; the caller at least has not ended */
-        wf_store_u32(&rt->orphan, 1, WF_RELEASE);
+        /* relaxed: see wf_runtime_task_ended; the caller at least has not ended */
+        wf_store_u32(&rt->orphan, 1, WF_RELAXED);
         return;
     }
     wf_runtime_put(rt);

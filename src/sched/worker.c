@@ -328,6 +328,8 @@ static void worker_finish(struct wf_worker *w, struct weft_task *t)
     /* release: pairs with wf_runtime_alive; all that the task was is over */
     wf_store_u64(&w->thread.counters->finished,
                  wf_load_u64(&w->thread.counters->finished, WF_RELAXED) + 1, WF_RELEASE);
+    /* relaxed: counted first, looked second, and a barrier between the two halves of a shutdown */
+    wf_compiler_fence();
     if (wf_unlikely(wf_load_u32(&rt->phase, WF_RELAXED) != WF_PHASE_OPEN))
         wf_runtime_task_ended(rt);
 }

@@ -114,15 +114,17 @@ void wf_task_publish(struct wf_thread *th, struct weft_task *t, unsigned handles
     struct wf_scheduler *s = t->sched;
     uint64_t state = WF_TASK_NOTIFIED + WF_TASK_REF * (1 + handles);
 
-    /* relaxed: whoever spawns at the same moment as a shutdown is found by its next walk */
-    if (wf_unlikely(wf_load_u32(&s->closing, WF_RELAXED)))
-        state |= WF_TASK_CANCELLED;
     if (wf_likely(th && th->sched == s))
         /* relaxed: see wf_count_u64 */
         wf_count_u64(&th->counters->spawned, 1);
     /* release: pairs with wf_task_try_retain of a walk. The queue's own ordering carries
      * the header to the worker. */
     wf_store_u64(&t->state, state, WF_RELEASE);
+    /* Written first, looked second: the barrier of a shutdown comes between its store and its walk, so that
+     * either this sees the closing, or the walk finds the task. */
+    wf_compiler_fence();
+    if (wf_unlikely(wf_load_u32(&s->closing, WF_RELAXED)) && wf_task_state_cancel(t))
+        wf_unreachable("a new task is notified already");
     if (wf_unlikely(s->on_spawn != NULL))
         spawn_hook(s, t);
     s->ops->spawned(s, th, t);
