@@ -80,6 +80,8 @@ unsigned model_thread_self(void);
 /* An object that is not memory (a descriptor, a futex queue) was used: a step of its own, ordered
  * with all other uses. `object` is any address that stands for it. */
 void model_use(const char *what, const void *object);
+/* The same, but what the thread did before is not seen by who uses it next. */
+void model_use_unordered(const char *what, const void *object);
 
 /* Everything that every thread has done so far is seen by all, as after membarrier(2). */
 void model_barrier_all(void);

@@ -4,18 +4,17 @@
 
 ORDERS   Each ordering of an atomic access that is not relaxed is made one step weaker, while a program runs
          (WEFT_MODEL_MUTATE): nothing is compiled. The tests that come by that access are run,
-         the quickest first, until one fails.
+         the quickest first, until one fails; if none does and there is no explanation, the deep ones.
 CHECKS   mutations.txt drops or changes a line of the source each time. That is done in a copy of the tree.
          Some of it breaks the explorer, which its own tests must notice.
 RESULT   What no test notices is a survivor, and needs an entry in survivors.txt that says why: keyed by
          function, operation and operand, so that it outlives moved lines. An entry for something
          that is noticed, or is no longer there, is stale. Either makes the exit code 1.
 
-    mutate.py [--only TEXT] [--orders | --checks] [--programs A,B] [--deep] [--seconds N] [--list]
+    mutate.py [--only TEXT] [--orders | --checks] [--programs A,B] [--seconds N] [--list]
 
 --only TEXT      those whose key or file has it: a regular expression
 --programs A,B   the tests of these programs only: deque,idle
---deep           with the deep tests
 --seconds N      a run that takes longer does not count as noticed; default 60
 --list           only name them
 
@@ -69,9 +68,9 @@ class Test:
     def __str__(self):
         return f"{self.program.name.removeprefix('model_')}: {self.name}"
 
-    def run(self, seconds, mutation=None, options=()):
+    def run(self, seconds, mutation=None, options=(), **settings):
         """Returns the exit code (None: took too long) and what it printed."""
-        environment = dict(os.environ)
+        environment = {**os.environ, **settings}
         if mutation:
             environment["WEFT_MODEL_MUTATE"] = mutation
         try:
@@ -134,16 +133,23 @@ def programs_of(folder, chosen):
 ABOUT_EXPLORER = ("model_litmus", "model_planted")
 
 
-def find_tests(programs):
-    """All tests, quick ones first. Those about the explorer come by nothing in src/."""
+def list_tests(program, full=""):
+    listed = subprocess.run([program, "--list"], stdout=subprocess.PIPE, check=True,
+                            env={**os.environ, "WEFT_MODEL_FULL": full})
+    return listed.stdout.decode().splitlines()
+
+
+def find_tests(programs, deep=False):
+    """All quick tests or all deep ones, short ones first. Those about the explorer come by nothing in src/."""
     tests = []
     for program in programs:
-        listed = subprocess.run([program, "--list"], stdout=subprocess.PIPE, check=True)
-        tests += [Test(program, name) for name in listed.stdout.decode().splitlines()]
+        quick = list_tests(program)
+        names = [name for name in list_tests(program, "1") if name not in quick] if deep else quick
+        tests += [Test(program, name) for name in names]
 
     def measure(test):
         begin = time.monotonic()
-        code, output = test.run(600, options=["--reached"])
+        code, output = test.run(600, options=["--reached"], WEFT_MODEL_SECONDS="5" if deep else "")
         if code != 0:
             sys.exit(f"mutate.py: {test} fails as it is:\n{output}")
         test.seconds = time.monotonic() - begin
@@ -388,15 +394,12 @@ def main():
     parser.add_argument("--orders", action="store_true")
     parser.add_argument("--checks", action="store_true")
     parser.add_argument("--programs", default="")
-    parser.add_argument("--deep", action="store_true")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
     both = options.orders == options.checks
     began = time.monotonic()
 
-    if options.deep:
-        os.environ["WEFT_MODEL_FULL"] = "1"
     errors = build(ROOT, BUILD)
     if errors:
         sys.exit("mutate.py: the programs do not build:\n" + "\n".join(errors))
@@ -411,10 +414,16 @@ def main():
     if not orders and not checks:
         sys.exit("mutate.py: nothing to do")
     tests = find_tests(programs)
+    deep = find_tests(programs, deep=True) if orders else []
+    explained = read_survivors()
     say(f"{len(tests)} tests, {len(orders)} orderings, {len(checks)} checks; {JOBS} at a time")
 
     def order_job(key, site, argument):
-        return judge(key, [test for test in tests if site in test.sites], options.seconds, argument)
+        result = judge(key, [test for test in tests if site in test.sites], options.seconds, argument)
+        if result.verdict == "survives" and key not in explained:
+            more = [test for test in deep if site in test.sites]
+            result = judge(key, more, 4 * options.seconds, argument) if more else result
+        return result
 
     results = run_all([lambda mutation=mutation: order_job(*mutation) for mutation in orders])
     if checks:

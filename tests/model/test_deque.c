@@ -152,7 +152,7 @@ static void owner_newest_last(void)
 
     if (t)
         got(t);
-    owner_pushes(2, 1);
+    owner_pushes(before, 1);
     t = wf_deque_take_newest(&queue);
     if (t)
         got(t);

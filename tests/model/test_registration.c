@@ -3,9 +3,8 @@
  * registration.c - waiting for a descriptor under all interleavings: no event is lost, whoever waits is woken,
  * and a descriptor is closed once, with the last operation on it.
  *
- * The driver and the hub are the real ones, above the explorer's epoll. A task is a thread here, with a
- * wakeable of its own; an operation is what net/stream.c makes of it: begin, try, wait, try again,
- * end. An event that is lost leaves everybody waiting, which the explorer reports.
+ * The driver and the hub are the real ones, above the explorer's epoll. A task is a thread with a wakeable;
+ * an operation is what net/stream.c makes of it. An event that is lost leaves everybody waiting.
  */
 #include "io/registration.h"
 
@@ -39,8 +38,7 @@ static struct sleeper tasks[3];
 static struct wf_io *io;
 static int fd, spare_fd;
 static unsigned payload[WRITES]; /* by the peer, before it writes */
-static unsigned in_pipe, written;
-static unsigned in_flight;
+static unsigned in_pipe, written, in_flight;
 static enum wf_io_direction busy; /* chosen in begin */
 static struct wf_atomic_u32 over; /* who drives may go */
 
@@ -236,14 +234,21 @@ static void short_operation(void)
     int rc = wf_io_begin(io, WF_IO_READ, &ready);
 
     if (rc < 0) {
-        CHECK_EQ(-EBUSY, rc);
-        model_reached(BUSY);
+        CHECK(rc == -EBUSY || rc == -ESHUTDOWN);
+        model_reached(rc == -EBUSY ? BUSY : REFUSED);
         return;
     }
-    in_flight++;
-    CHECK_EQ(1, in_flight);
+    CHECK_EQ(1, ++in_flight);
     in_flight--;
     wf_io_end(io, WF_IO_READ, true);
+}
+
+static void refuser(void)
+{
+    bool ready;
+
+    wf_io_refuse(io);
+    CHECK_EQ(-ESHUTDOWN, wf_io_begin(io, WF_IO_READ, &ready));
 }
 
 static void stop_driver(void)
@@ -761,13 +766,13 @@ const struct model_test model_tests[] = {
      .end = end,
      .stale = MODEL_NONE,
      .must_reach = 1u << WAITED},
-    {.name = "one operation at a time",
+    {.name = "one operation at a time, and none once they are refused",
      LEAKS,
      .begin = begin_multi,
-     .thread = {short_operation, short_operation, short_operation},
+     .thread = {short_operation, short_operation, refuser},
      .end = end,
      .stale = 1,
-     .must_reach = 1u << BUSY},
+     .must_reach = 1u << BUSY | 1u << REFUSED},
     {.name = "a reader gives up against the event",
      LEAKS,
      .begin = begin_multi,

@@ -1,70 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test_runtime.c - a whole runtime under the explorer: park and unpark, wakes from outside, timers
- * armed elsewhere, events, shutdown against all of these.
+ * armed elsewhere, events.
  *
- * The code is the library's own, from weft_runtime_new to weft_runtime_free; only system calls are
- * modelled. A worker that sleeps while there is work ends in "nobody can go on". The threads are
+ * A worker that sleeps while there is work ends in "nobody can go on". The threads are
  * the workers and those of the test; with some hundred steps each the walk is not exhausted within
  * seconds, so most of these are for the full run.
  */
 #include "io/registration.h"
-#include "model/model.h"
+#include "model/live.h"
 
-#include <errno.h>
 #include <sys/epoll.h>
-#include <weft.h>
 
-#define MS 1000000u
-
-static weft_runtime *rt;
-static weft_task *task;
-static struct wf_atomic_u32 ran, drops;
-
-static void runtime_open(weft_flavor flavor, unsigned workers)
-{
-    weft_config config = {.flavor = flavor,
-                          .worker_threads = workers,
-                          .event_interval = 4,
-                          .stack_size = 16384,
-                          .rng_seed = 1};
-
-    CHECK_EQ(0, weft_runtime_new(&rt, &config));
-}
-
-static weft_task *spawn(const weft_async_type *type)
-{
-    weft_async state = {0};
-    weft_task *t;
-
-    CHECK_EQ(0, weft_spawn_async_on(rt, &t, NULL, type, &state));
-    return t;
-}
-
-static void join(weft_task *t)
-{
-    int result = 1;
-
-    CHECK_EQ(0, weft_join_blocking(t, &result));
-    CHECK_EQ(0, result);
-}
-
-static void dropped(void *self)
-{
-    (void)self;
-    wf_add_u32(&drops, 1, WF_RELAXED);
-}
-
-/* --- a task that ends at once --- */
-
-static weft_poll runner_poll(void *self, weft_context *cx)
-{
-    (void)self, (void)cx;
-    wf_add_u32(&ran, 1, WF_RELAXED);
-    return WEFT_READY;
-}
-
-static const weft_async_type runner_type = {runner_poll, dropped, sizeof(weft_async), "runner"};
+/* --- from outside --- */
 
 static void outside(unsigned workers)
 {
@@ -82,43 +30,6 @@ static void outside_one(void)
 static void outside_two(void)
 {
     outside(2);
-}
-
-/* --- a task that is woken from outside --- */
-
-static weft_waker waker;
-static struct wf_atomic_u32 waker_is_there;
-static struct wf_atomic_u32 told;
-static unsigned message; /* plain: the wake carries it */
-
-static weft_poll waiter_poll(void *self, weft_context *cx)
-{
-    (void)self;
-    /* relaxed: the wake carries it */
-    if (wf_load_u32(&told, WF_RELAXED)) {
-        CHECK_EQ(42, message);
-        return WEFT_READY;
-    }
-    if (!wf_load_u32(&waker_is_there, WF_RELAXED)) {
-        waker = weft_context_waker(cx);
-        wf_store_u32(&waker_is_there, 1, WF_RELEASE);
-    }
-    return WEFT_PENDING;
-}
-
-static const weft_async_type waiter_type = {waiter_poll, dropped, sizeof(weft_async), "waiter"};
-
-static void wait_for_waker(void)
-{
-    while (!wf_load_u32(&waker_is_there, WF_ACQUIRE))
-        wf_spin_pause();
-}
-
-static void tell(void)
-{
-    message = 42;
-    wf_store_u32(&told, 1, WF_RELEASE);
-    weft_waker_wake(&waker);
 }
 
 static void woken(unsigned workers)
@@ -241,6 +152,30 @@ static void stuck_with_timer(void)
     weft_runtime_free(rt);
 }
 
+/* --- a task behind one that lasts --- */
+
+static weft_poll teller_poll(void *self, weft_context *cx)
+{
+    (void)self, (void)cx;
+    wf_store_u32(&told, 1, WF_RELEASE);
+    return WEFT_READY;
+}
+
+static const weft_async_type teller_type = {teller_poll, NULL, sizeof(weft_async), "teller"};
+
+/* The first ends with the second, which the other worker must come for (P3). */
+static void second_from_outside(void)
+{
+    weft_task *first, *second;
+
+    runtime_open(WEFT_MULTI_THREAD, 2);
+    first = spawn(&hog_type);
+    second = spawn(&teller_type);
+    join(first);
+    join(second);
+    weft_runtime_free(rt);
+}
+
 /* --- tasks that make tasks --- */
 
 static weft_poll parent_poll(void *self, weft_context *cx)
@@ -313,165 +248,10 @@ static void event(void)
     weft_runtime_free(rt);
 }
 
-/* --- shutdown against ... --- */
-
-static void open_two(void)
-{
-    runtime_open(WEFT_MULTI_THREAD, 2);
-}
-
-static void open_one(void)
-{
-    runtime_open(WEFT_MULTI_THREAD, 1);
-}
-
-static unsigned accepted;
-
-static void spawner(void)
-{
-    weft_async state = {0};
-    int rc = weft_spawn_async_on(rt, &task, NULL, &runner_type, &state);
-
-    CHECK(rc == 0 || rc == -ESHUTDOWN);
-    if (rc == 0) {
-        accepted = 1;
-        model_reached(0);
-        weft_detach(task);
-    } else {
-        model_reached(1);
-    }
-}
-
-static void closer(void)
-{
-    CHECK_EQ(0, weft_runtime_shutdown(rt, WEFT_FOREVER));
-}
-
-/* A task that was accepted has ended: it ran, or was cancelled before it could. */
-static void all_ended(void)
-{
-    weft_runtime_free(rt);
-    CHECK_EQ(accepted, wf_load_u32(&drops, WF_RELAXED));
-}
-
-static void open_with_waiter(void)
-{
-    runtime_open(WEFT_MULTI_THREAD, 1);
-    task = spawn(&waiter_type);
-    wait_for_waker();
-    accepted = 1;
-}
-
-static void canceller(void)
-{
-    weft_cancel(task);
-    weft_detach(task);
-}
-
-static void freer(void)
-{
-    weft_runtime_free(rt);
-}
-
-static void task_ended(void)
-{
-    CHECK_EQ(1, wf_load_u32(&drops, WF_RELAXED));
-    weft_detach(task);
-}
-
-static void task_gone(void)
-{
-    weft_runtime_free(rt);
-    CHECK_EQ(1, wf_load_u32(&drops, WF_RELAXED));
-}
-
-/* The task gives up the runtime that its spawn is still at work on. */
-static weft_poll ender_poll(void *self, weft_context *cx)
-{
-    (void)self, (void)cx;
-    weft_runtime_free(weft_runtime_current());
-    return WEFT_READY;
-}
-
-static const weft_async_type ender_type = {ender_poll, dropped, sizeof(weft_async), "ender"};
-
-static void freed_inside(void)
-{
-    weft_async state = {0};
-
-    runtime_open(WEFT_MULTI_THREAD, 1);
-    CHECK_EQ(0, weft_spawn_async_on(rt, NULL, NULL, &ender_type, &state));
-}
-
-static void ended(void)
-{
-    CHECK_EQ(1, wf_load_u32(&drops, WF_RELAXED));
-}
-
-/* --- the current-thread runtime --- */
-
-static int root(void *arg)
-{
-    (void)arg;
-    wf_add_u32(&ran, 1, WF_RELAXED);
-    return 7;
-}
-
-static void open_current(void)
-{
-    runtime_open(WEFT_CURRENT_THREAD, 1);
-}
-
-static void blocker(void)
-{
-    int result = 0;
-
-    CHECK_EQ(0, weft_block_on(rt, root, NULL, &result));
-    CHECK_EQ(7, result);
-}
-
-static void both_ran(void)
-{
-    CHECK_EQ(2, wf_load_u32(&ran, WF_RELAXED));
-    weft_runtime_free(rt);
-}
-
 const struct model_test model_tests[] = {
     {.name = "one worker: a task from outside is run and joined", .begin = outside_one, .stale = 1},
     {.name = "one worker: a wake from outside arrives",
      .begin = woken_one,
-     .preemptions = 1,
-     .stale = 1},
-    {.name = "one worker: a task spawned against shutdown ends or is refused",
-     .begin = open_one,
-     .thread = {spawner, closer},
-     .end = all_ended,
-     .must_reach = 3,
-     .preemptions = 1,
-     .stale = 1},
-    {.name = "one worker: a wake against shutdown does no harm",
-     .begin = open_with_waiter,
-     .thread = {tell, freer},
-     .end = task_ended,
-     .preemptions = 1,
-     .stale = 1,
-     .deep = true},
-    {.name = "one worker: a cancel against shutdown does no harm",
-     .begin = open_with_waiter,
-     .thread = {canceller, closer},
-     .end = task_gone,
-     .preemptions = 1,
-     .stale = 1},
-    {.name = "one worker: a task frees the runtime before its spawn returns",
-     .begin = freed_inside,
-     .end = ended,
-     .preemptions = 1,
-     .stale = 1},
-    {.name = "current-thread: two threads that block on it both end",
-     .leaks = true, /* the pool keeps stacks */
-     .begin = open_current,
-     .thread = {blocker, blocker},
-     .end = both_ran,
      .preemptions = 1,
      .stale = 1},
     {.name = "two workers: a task from outside is run and joined",
@@ -500,6 +280,10 @@ const struct model_test model_tests[] = {
      .preemptions = 1,
      .stale = 1,
      .deep = true},
+    {.name = "two workers: a task from outside does not wait for one that lasts",
+     .begin = second_from_outside,
+     .preemptions = 1,
+     .stale = MODEL_NONE},
     {.name = "two workers: tasks that tasks make are run",
      .begin = family,
      .preemptions = 1,
@@ -508,14 +292,6 @@ const struct model_test model_tests[] = {
     {.name = "two workers: an event reaches its task",
      .leaks = true, /* memory of registrations is never given back */
      .begin = event,
-     .preemptions = 1,
-     .stale = 1,
-     .deep = true},
-    {.name = "two workers: a task spawned against shutdown ends or is refused",
-     .begin = open_two,
-     .thread = {spawner, closer},
-     .end = all_ended,
-     .must_reach = 3,
      .preemptions = 1,
      .stale = 1,
      .deep = true},

@@ -193,17 +193,29 @@ void model_trace(const struct step *s)
     m->trace[m->steps % TRACE_MAX].preempted = false;
 }
 
-void model_use(const char *what, const void *object)
+static void use(const struct model_site *site, const char *what, const void *object)
 {
-    static const struct model_site use = {"", "", 0, MODEL_ADD, __ATOMIC_ACQ_REL, 0, 8};
-
     if (!model_state->active)
         return;
-    (void)model_rmw(&use, (void *)(uintptr_t)object, 1);
+    (void)model_rmw(site, (void *)(uintptr_t)object, 1);
     /* What the call does may depend on the time. */
     model_state->running->history = model_mix(model_state->running->history, model_state->clock);
     model_state->trace[(model_state->steps - 1) % TRACE_MAX].what = what;
     model_state->trace[(model_state->steps - 1) % TRACE_MAX].site = NULL;
+}
+
+void model_use(const char *what, const void *object)
+{
+    static const struct model_site site = {"", "", 0, MODEL_ADD, __ATOMIC_ACQ_REL, 0, 8};
+
+    use(&site, what, object);
+}
+
+void model_use_unordered(const char *what, const void *object)
+{
+    static const struct model_site site = {"", "", 0, MODEL_ADD, __ATOMIC_RELAXED, 0, 8};
+
+    use(&site, what, object);
 }
 
 const char *const model_op_names[] = {"load", "store", "add", "sub",      "or",

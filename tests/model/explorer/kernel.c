@@ -78,7 +78,8 @@ struct futex_wait {
     struct futex_wait *next;
 };
 
-/* All waits, in one queue: `uses` orders them. */
+/* All waits, in one queue: `uses` numbers them. The kernel promises no order of what is in memory besides the word:
+ * who was woken, or found another value, learns nothing but that. */
 static struct {
     uint64_t uses;
     struct futex_wait *first;
@@ -94,7 +95,7 @@ int wf_sys_futex_wait(struct wf_atomic_u32 *word, uint32_t expected, uint64_t ti
     struct futex_wait w = {.word = word}, **at;
     bool woken;
 
-    model_use("futex wait", &futexes.uses);
+    model_use_unordered("futex wait", &futexes.uses);
     /* The kernel's own read: the newest value. */
     if (word->raw != expected)
         return -EAGAIN;
@@ -108,7 +109,7 @@ int wf_sys_futex_wait(struct wf_atomic_u32 *word, uint32_t expected, uint64_t ti
     if (*at)
         *at = w.next;
     if (woken)
-        model_use("futex woken", &futexes.uses);
+        model_use_unordered("futex woken", &futexes.uses);
     return woken ? 0 : -ETIMEDOUT;
 }
 
@@ -116,7 +117,7 @@ int wf_sys_futex_wake(struct wf_atomic_u32 *word, int count)
 {
     int n = 0;
 
-    model_use("futex wake", &futexes.uses);
+    model_use_unordered("futex wake", &futexes.uses);
     /* Oldest first: from the end of the list. */
     for (;;) {
         struct futex_wait *oldest = NULL;
