@@ -1,33 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * runtime.c - building a runtime, running code on it, and its end.
+ * runtime.c - building a runtime, and running code on it from outside.
  *
- * IDEA     Open -> closing -> stopped. Closing cancels all tasks and lets them unwind on the workers; what
- *          they spawn is born cancelled, and nothing is spawned from outside any more, so that there
- *          is a last task; stopped sends the workers away. Both steps are taken once, by whoever
- *          comes first.
- * OWNS     users counts the program's handle, each thread inside, and each push from outside
- *          that is under way. The last one frees the memory. A task that did not end within the limit of
- *          a shutdown is abandoned: its joiners are told, its stack and the runtime's memory
- *          stay, for something may still point into them.
- * WHO      Any thread, but weft_runtime_free gives the handle up.
- * ORDER    users: acq_rel, as every reference count. wf_runtime_alive reads finished (acquire) before
- *          spawned: equal sums mean that there was a moment without tasks. Closing is told by plain stores and a
- *          barrier that every thread passes (membarrier). Who asks has written its own part before (spawning,
- *          the state of a new task, the count of those that finished) and passes no fence:
- *          either it sees the closing, or who closes sees, behind the barrier, what it wrote.
- *          Stopped: release when set, acquire when read.
+ * IDEA     A runtime is built in one go, or not at all. Who runs something on it from outside is counted while that is
+ *          under way: see users and spawning in shutdown.c, which has its end.
+ * WHO      Any thread.
  */
-#include "sched/runtime.h"
-
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "fiber/overflow.h"
 #include "sched/account.h"
 #include "sched/debugger.h"
-#include "sched/migrate.h"
-#include "sched/worker.h"
+#include "sched/life.h"
 #include "task/fiber_task.h"
 
 #include <errno.h>
@@ -37,15 +22,7 @@
 #include <string.h>
 #include <weft/time.h>
 
-/* How long a shutdown waits before it looks again: for a wake-up that a system without membarrier may lose. */
-#define CLOSING_LOOK_NS 5000000u
-#define DRAIN_NS        1000000u /* longer than any store stays in a processor's buffer */
-
-#define REPORT_MAX 10 /* tasks that a shutdown at its limit names */
-
 static struct wf_atomic_u32 fork_generation;
-static struct wf_atomic_ptr
-    abandoned; /* runtimes with a task that did not end, by next_abandoned */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 /*
@@ -71,29 +48,9 @@ static void runtime_watch_forks(void)
     (void)pthread_atfork(NULL, NULL, runtime_forked);
 }
 
-/* In a forked child the threads are gone: nothing of the runtime may be used. */
-static bool runtime_is_forked(const weft_runtime *rt)
+bool wf_runtime_is_forked(const weft_runtime *rt)
 {
     return wf_load_u32(&fork_generation, WF_RELAXED) != rt->fork_generation;
-}
-
-static uint32_t runtime_phase(const weft_runtime *rt)
-{
-    /* relaxed: a request; what must not be missed is repeated */
-    return wf_load_u32(&rt->phase, WF_RELAXED);
-}
-
-uint64_t wf_runtime_alive(const struct weft_runtime *rt)
-{
-    uint64_t finished = 0, spawned;
-
-    for (unsigned i = 0; i < rt->workers; i++)
-        /* acquire: pairs with worker_finish; and finished is read before spawned */
-        finished += wf_load_u64(&rt->seats[i].counters.task.finished, WF_ACQUIRE);
-    spawned = wf_load_u64(&rt->spawned_outside, WF_RELAXED);
-    for (unsigned i = 0; i < rt->workers; i++)
-        spawned += wf_load_u64(&rt->seats[i].counters.task.spawned, WF_RELAXED);
-    return spawned - finished;
 }
 
 void wf_runtime_inject(struct weft_runtime *rt, struct weft_task *t)
@@ -111,9 +68,7 @@ void wf_runtime_inject(struct weft_runtime *rt, struct weft_task *t)
 
 /* The threads of a runtime. */
 
-/* Our threads start with SIGPIPE blocked: a task that writes to a pipe nobody reads is told -EPIPE, the program
- * is not to be killed. All other signals are the program's business. */
-static void thread_block_sigpipe(sigset_t *before)
+void wf_thread_block_sigpipe(sigset_t *before)
 {
     sigset_t pipe;
 
@@ -153,7 +108,7 @@ static int runtime_start_threads(weft_runtime *rt)
 
     if (rt->set.config.flavor == WEFT_CURRENT_THREAD)
         return 0;
-    thread_block_sigpipe(&before);
+    wf_thread_block_sigpipe(&before);
     for (i = 0; i < rt->workers && rc == 0; i++) {
         wf_add_u32(&rt->users, 1, WF_RELAXED);
         rc = wf_sys_thread_create(&rt->worker[i].handle, runtime_thread, &rt->worker[i]);
@@ -203,7 +158,7 @@ static void *runtime_alloc(size_t size)
     return p;
 }
 
-static void runtime_free_memory(weft_runtime *rt)
+void wf_runtime_free_memory(weft_runtime *rt)
 {
     for (unsigned i = 0; i < rt->workers; i++)
         wf_seat_release(&rt->seats[i]);
@@ -291,7 +246,7 @@ static int runtime_new(weft_runtime **out, const weft_config *config, size_t siz
     }
     rc = runtime_start_threads(rt);
     if (rc < 0) {
-        runtime_free_memory(rt);
+        wf_runtime_free_memory(rt);
         return rc;
     }
     *out = rt;
@@ -320,114 +275,11 @@ int(weft_runtime_new)(weft_runtime **rt, const weft_config *config)
     return weft_runtime_new_sized(rt, config, sizeof(*config));
 }
 
-/* Current-thread: one thread at a time drives. The word's lowest bit says so, the rest counts changes. */
-
-static bool runtime_drive_begin(weft_runtime *rt)
-{
-    uint32_t old = wf_load_u32(&rt->driver, WF_RELAXED);
-
-    /* acquire: pairs with runtime_drive_end of the one before */
-    return !(old & 1) && wf_cas_u32(&rt->driver, &old, old | 1, WF_ACQUIRE, WF_RELAXED);
-}
-
-static void runtime_drive_end(weft_runtime *rt)
-{
-    /* release: the seat's state, for who drives next */
-    wf_add_u32(&rt->driver, 1, WF_RELEASE);
-    wf_sys_futex_wake(&rt->driver, INT32_MAX);
-}
-
-/* Drive until root (may be NULL) has ended or until_ns. The caller has begun. */
-static void runtime_drive(weft_runtime *rt, const struct weft_task *root, uint64_t until_ns)
-{
-    sigset_t pipe, before;
-
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    thread_block_sigpipe(&before);
-    wf_worker_enter(&rt->worker[0], rt, &rt->seats[0]);
-    wf_worker_run(&rt->worker[0], root, until_ns);
-    wf_worker_leave(&rt->worker[0]);
-    if (!sigismember(&before, SIGPIPE)) {
-        wf_sys_signal_discard(&pipe);
-        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    }
-}
-
-/* A thread that waits for its root task while another one drives. */
-struct block_waiter {
-    weft_wakeable wakeable;
-    weft_runtime *rt;
-    struct wf_atomic_u32 refs;
-};
-
-static void block_waiter_retain(weft_wakeable *w)
-{
-    wf_add_u32(&wf_container_of(w, struct block_waiter, wakeable)->refs, 1, WF_RELAXED);
-}
-
-static void block_waiter_wake(weft_wakeable *w)
-{
-    (void)w; /* the release that follows tells */
-}
-
-static void block_waiter_release(weft_wakeable *w)
-{
-    struct block_waiter *b = wf_container_of(w, struct block_waiter, wakeable);
-    weft_runtime *rt = b->rt;
-
-    /* release: after this b may be gone */
-    wf_sub_u32(&b->refs, 1, WF_RELEASE);
-    wf_add_u32(&rt->driver, 2, WF_RELEASE);
-    wf_sys_futex_wake(&rt->driver, INT32_MAX);
-}
-
-static const weft_wakeable_type block_waiter_type = {block_waiter_retain, block_waiter_wake,
-                                                     block_waiter_release};
-
-static int runtime_block_current(weft_runtime *rt, weft_task *root)
-{
-    struct block_waiter b = {.wakeable = {&block_waiter_type}, .rt = rt};
-    weft_future ended = weft_join_future(root);
-    weft_context cx = {{&b.wakeable}};
-    bool waiting = weft_future_poll(&ended, &cx) == WEFT_PENDING;
-    int rc = 0;
-
-    while (waiting && rc == 0) {
-        /* acquire: pairs with block_waiter_release and runtime_drive_end */
-        uint32_t seen = wf_load_u32(&rt->driver, WF_ACQUIRE);
-
-        if (wf_load_u32(&b.refs, WF_ACQUIRE) == 0)
-            break;
-        if (runtime_drive_begin(rt)) {
-            runtime_drive(rt, root, WEFT_FOREVER);
-            runtime_drive_end(rt);
-            /* relaxed: it only asks */
-            if (wf_runtime_stopped(rt) && wf_load_u32(&b.refs, WF_RELAXED) != 0)
-                rc = -ESHUTDOWN;
-        } else if (seen & 1) {
-            wf_sys_futex_wait(&rt->driver, seen, WF_NO_TIMEOUT);
-        }
-    }
-    weft_future_drop(&ended);
-    return rc;
-}
-
-/* The handle was given up inside: who drives goes on until the last task has ended. */
-static bool runtime_wait_tasks(weft_runtime *rt, uint64_t until_ns);
-
-static void runtime_drive_orphan(weft_runtime *rt)
-{
-    /* relaxed: who drove the task that gave it up is this thread */
-    if (wf_load_u32(&rt->orphan, WF_RELAXED))
-        (void)runtime_wait_tasks(rt, WEFT_FOREVER);
-}
-
-static int runtime_check_outside(const weft_runtime *rt, const char *call)
+int wf_runtime_check_outside(const weft_runtime *rt, const char *call)
 {
     if (!rt)
         return wf_misuse(-EINVAL, "%s: rt is NULL", call);
-    if (runtime_is_forked(rt))
+    if (wf_runtime_is_forked(rt))
         return wf_misuse(-EPERM, "%s: the runtime belongs to the parent process", call);
     return 0;
 }
@@ -437,7 +289,7 @@ int weft_block_on_at(const char *site, weft_runtime *rt, weft_fn *fn, void *arg,
     weft_task_options o = {.name = "root", .site = site};
     struct wf_thread *th = wf_thread_self();
     weft_task *root;
-    int rc = runtime_check_outside(rt, "weft_block_on");
+    int rc = wf_runtime_check_outside(rt, "weft_block_on");
 
     if (rc < 0)
         return rc;
@@ -445,7 +297,7 @@ int weft_block_on_at(const char *site, weft_runtime *rt, weft_fn *fn, void *arg,
         return wf_misuse(-EINVAL, "weft_block_on: fn is NULL");
     if (th)
         return wf_misuse(-EDEADLK, "weft_block_on: called inside a task");
-    if (runtime_phase(rt) != WF_PHASE_OPEN)
+    if (wf_runtime_phase(rt) != WF_PHASE_OPEN)
         return -ESHUTDOWN;
     if (rt->set.config.flavor != WEFT_CURRENT_THREAD) {
         rc = weft_spawn_on_at(site, rt, &root, &o, fn, arg);
@@ -456,14 +308,14 @@ int weft_block_on_at(const char *site, weft_runtime *rt, weft_fn *fn, void *arg,
     rc = weft_spawn_on_at(site, rt, &root, &o, fn, arg);
     if (rc < 0)
         goto put;
-    rc = runtime_block_current(rt, root);
+    rc = wf_drive_block(rt, root);
     if (rc == 0) {
         rc = weft_join_blocking(root, result);
     } else {
         weft_cancel(root);
         weft_detach(root);
     }
-    runtime_drive_orphan(rt);
+    wf_drive_orphan(rt);
 put:
     wf_runtime_put(rt);
     return rc;
@@ -472,7 +324,7 @@ put:
 /* A spawn from outside begins. -ESHUTDOWN: it comes too late. */
 static int runtime_spawn_begin(weft_runtime *rt)
 {
-    /* relaxed: the barrier of runtime_close. Either it sees this spawn, or this sees the phase. */
+    /* relaxed: the barrier of shutdown_close. Either it sees this spawn, or this sees the phase. */
     wf_add_u32(&rt->spawning, 1, WF_RELAXED);
     wf_compiler_fence();
     if (wf_likely(wf_load_u32(&rt->phase, WF_RELAXED) == WF_PHASE_OPEN)) {
@@ -487,7 +339,7 @@ static int runtime_spawn_begin(weft_runtime *rt)
 
 static int runtime_spawn_end(weft_runtime *rt, int rc)
 {
-    /* release: the task is counted; pairs with runtime_wait_spawns */
+    /* release: the task is counted; pairs with shutdown_wait_spawns */
     wf_sub_u32(&rt->spawning, 1, WF_RELEASE);
     wf_runtime_put(rt);
     return rc;
@@ -506,7 +358,7 @@ int weft_spawn_on_at(const char *site, weft_runtime *rt, weft_task **t,
                      const weft_task_options *options, weft_fn *fn, void *arg)
 {
     weft_task_options o = runtime_sited(site, options);
-    int rc = runtime_check_outside(rt, "weft_spawn_on");
+    int rc = wf_runtime_check_outside(rt, "weft_spawn_on");
 
     if (rc < 0)
         return rc;
@@ -523,7 +375,7 @@ int weft_spawn_async_on_at(const char *site, weft_runtime *rt, weft_task **t,
                            const void *state)
 {
     weft_task_options o = runtime_sited(site, options);
-    int rc = runtime_check_outside(rt, "weft_spawn_async_on");
+    int rc = wf_runtime_check_outside(rt, "weft_spawn_async_on");
 
     if (rc < 0)
         return rc;
@@ -531,308 +383,6 @@ int weft_spawn_async_on_at(const char *site, weft_runtime *rt, weft_task **t,
     if (rc < 0)
         return rc;
     return runtime_spawn_end(rt, wf_spawn_async_on(&rt->sched, t, &o, type, state));
-}
-
-/* The end. */
-
-/* What any thread has stored is seen by all that comes after: see ORDER. */
-static void runtime_barrier(void)
-{
-    struct wf_atomic_u32 nobody = {0};
-    uint64_t until;
-
-    if (wf_likely(wf_sys_membarrier() == 0))
-        return;
-    until = wf_clock_now() + DRAIN_NS;
-    while (wf_clock_now() < until)
-        (void)wf_sys_futex_wait(&nobody, 0, DRAIN_NS);
-}
-
-static void runtime_close(weft_runtime *rt)
-{
-    uint32_t open = WF_PHASE_OPEN;
-
-    /* Once. relaxed: the barrier */
-    (void)wf_cas_u32(&rt->phase, &open, WF_PHASE_CLOSING, WF_RELAXED, WF_RELAXED);
-    wf_store_u32(&rt->sched.closing, 1, WF_RELAXED);
-    runtime_barrier();
-    wf_runtime_cancel_all(rt);
-}
-
-/* Wait for the tasks to end. True: all have. */
-static bool runtime_wait_tasks(weft_runtime *rt, uint64_t until_ns)
-{
-    for (;;) {
-        /* acquire: pairs with worker_finish */
-        uint32_t ended = wf_load_u32(&rt->ended, WF_ACQUIRE);
-        uint64_t now;
-
-        if (wf_runtime_alive(rt) == 0)
-            return true;
-        now = wf_clock_now();
-        if (now >= until_ns)
-            return false;
-        /* Stopped by another shutdown: because the last has ended just now, or at its limit, and then
-         * nobody runs them any more. */
-        if (wf_runtime_stopped(rt))
-            return wf_runtime_alive(rt) == 0;
-        if (rt->set.config.flavor == WEFT_CURRENT_THREAD && runtime_drive_begin(rt)) {
-            uint64_t look = now + CLOSING_LOOK_NS;
-
-            runtime_drive(rt, NULL, look < until_ns ? look : until_ns);
-            runtime_drive_end(rt);
-        } else {
-            uint64_t left = until_ns - now;
-
-            wf_sys_futex_wait(&rt->ended, ended, left < CLOSING_LOOK_NS ? left : CLOSING_LOOK_NS);
-        }
-        wf_runtime_cancel_all(rt);
-    }
-}
-
-/* The runtime is closing: the spawns from outside that are under way are the last ones. Takes a moment. */
-static void runtime_wait_spawns(weft_runtime *rt)
-{
-    /* acquire: pairs with runtime_spawn_end */
-    while (wf_load_u32(&rt->spawning, WF_ACQUIRE))
-        wf_sys_thread_yield();
-}
-
-static void runtime_stop(weft_runtime *rt)
-{
-    /* P4.a: store, then signal. release: what the tasks did is over; pairs with wf_runtime_stopped */
-    wf_store_u32(&rt->phase, WF_PHASE_STOPPED, WF_RELEASE);
-    wf_hub_signal(&rt->hub);
-    wf_add_u32(&rt->driver, 2, WF_RELEASE);
-    wf_sys_futex_wake(&rt->driver, INT32_MAX);
-    wf_add_u32(&rt->ended, 1, WF_RELEASE);
-    wf_sys_futex_wake(&rt->ended, INT32_MAX);
-}
-
-void wf_runtime_task_ended(struct weft_runtime *rt)
-{
-    uint32_t orphan = 1;
-
-    /* acq_rel: of two tasks that end at once, the second one sees both counted */
-    wf_add_u32(&rt->ended, 1, WF_ACQ_REL);
-    wf_sys_futex_wake(&rt->ended, INT32_MAX);
-    /* relaxed: ended brings it, for the task that gave the runtime up ends, too; once */
-    if (wf_likely(!wf_load_u32(&rt->orphan, WF_RELAXED)) || wf_runtime_alive(rt) != 0 ||
-        !wf_cas_u32(&rt->orphan, &orphan, 2, WF_RELAXED, WF_RELAXED))
-        return;
-    runtime_stop(rt);
-    /* The handle's; the calling thread is a user of its own. */
-    wf_runtime_put(rt);
-}
-
-/* False: its thread is still inside when the time is up. */
-static bool runtime_wait_left(struct wf_worker *w, uint64_t until_ns)
-{
-    /* relaxed: see runtime_thread */
-    while (!wf_load_u32(&w->left, WF_RELAXED)) {
-        uint64_t now = wf_clock_now();
-
-        if (now >= until_ns)
-            return false;
-        wf_sys_futex_wait(&w->left, 0, until_ns - now);
-    }
-    return true;
-}
-
-enum { JOIN_OPEN, JOIN_UNDER_WAY, JOIN_DONE, JOIN_LEFT_SOME };
-
-/* Somebody else joins the threads: wait for that. */
-static bool runtime_wait_joined(weft_runtime *rt, uint64_t until_ns)
-{
-    uint32_t state;
-
-    /* acquire: pairs with the store in runtime_join_threads */
-    while ((state = wf_load_u32(&rt->joined, WF_ACQUIRE)) == JOIN_UNDER_WAY) {
-        uint64_t now = wf_clock_now();
-
-        if (now >= until_ns)
-            return false;
-        (void)wf_sys_futex_wait(&rt->joined, JOIN_UNDER_WAY,
-                                until_ns == WEFT_FOREVER ? WF_NO_TIMEOUT : until_ns - now);
-    }
-    return state == JOIN_DONE;
-}
-
-/* Wait for the threads to leave, then join them; detach them when they do not. True: none is left. */
-static bool runtime_join_threads(weft_runtime *rt, uint64_t until_ns)
-{
-    uint32_t state = JOIN_OPEN;
-
-    if (rt->set.config.flavor == WEFT_CURRENT_THREAD)
-        return true;
-    /* relaxed: one joins, the others wait for it */
-    if (!wf_cas_u32(&rt->joined, &state, JOIN_UNDER_WAY, WF_RELAXED, WF_RELAXED))
-        return runtime_wait_joined(rt, until_ns);
-    state = JOIN_DONE;
-    for (unsigned i = 0; i < rt->workers; i++) {
-        struct wf_worker *w = &rt->worker[i];
-
-        if (until_ns == WEFT_FOREVER || runtime_wait_left(w, until_ns)) {
-            (void)pthread_join(w->handle, NULL);
-        } else {
-            (void)pthread_detach(w->handle);
-            state = JOIN_LEFT_SOME;
-        }
-    }
-    /* release: pairs with runtime_wait_joined */
-    wf_store_u32(&rt->joined, state, WF_RELEASE);
-    wf_sys_futex_wake(&rt->joined, INT32_MAX);
-    return state == JOIN_DONE;
-}
-
-static void runtime_report_alive(weft_runtime *rt)
-{
-    struct wf_task_walk walk = {.rt = rt};
-    weft_task *t;
-    size_t n = 0;
-
-    for (; (t = wf_task_walk_next(&walk)); n++) {
-        weft_task_info info;
-
-        wf_task_fill_info(t, &info);
-        if (n < REPORT_MAX)
-            wf_log("shutdown: task %llu \"%s\" (spawned at %s) is still %s",
-                   (unsigned long long)info.id, info.name, info.site ? info.site : "?",
-                   info.state == WEFT_TASK_RUNNING ? "running" : "waiting");
-        wf_task_release(t);
-    }
-    if (n > REPORT_MAX)
-        wf_log("shutdown: and %zu more", n - REPORT_MAX);
-}
-
-/* Is the caller one of its tasks? */
-static bool runtime_calls_inside(const weft_runtime *rt)
-{
-    const struct wf_thread *th = wf_thread_self();
-
-    return th && th->sched == &rt->sched;
-}
-
-int weft_runtime_shutdown(weft_runtime *rt, weft_duration limit)
-{
-    uint64_t until_ns, threads_until;
-    int rc = runtime_check_outside(rt, "weft_runtime_shutdown");
-
-    if (rc < 0)
-        return rc;
-    until_ns = weft_instant_add(wf_clock_now(), limit);
-    runtime_close(rt);
-    if (runtime_calls_inside(rt))
-        return 0;
-    runtime_wait_spawns(rt);
-    if (!runtime_wait_tasks(rt, until_ns)) {
-        if (!wf_runtime_stopped(rt))
-            runtime_report_alive(rt);
-        rc = -ETIMEDOUT;
-    }
-    runtime_stop(rt);
-    /* Idle threads leave at once: they are always waited for; only a stuck one is left behind. */
-    threads_until = rc == 0 ? WEFT_FOREVER : weft_instant_add(wf_clock_now(), WEFT_MS(100));
-    if (!runtime_join_threads(rt, threads_until))
-        rc = -ETIMEDOUT;
-    return rc;
-}
-
-/* A task that nobody will poll again: tell its joiners. A fiber's stack stays as it is; without one
- * the task ends in order. */
-static void runtime_abandon(weft_runtime *rt, struct weft_task *t)
-{
-    bool whole = true;
-
-    if (wf_task_flag(t, WF_TASK_F_YIELDED))
-        wf_task_set_flag(t, WF_TASK_F_YIELDED, false);
-    else
-        (void)wf_task_state_start(t);
-    if (wf_task_type_of(t)->stackless)
-        (void)wf_async_poll(t, true);
-    else if (!wf_task_flag(t, WF_TASK_F_BEGUN))
-        (void)wf_fiber_begin(t, NULL, true);
-    else
-        whole = false;
-    t->result = -ECANCELED;
-    wf_task_end(t);
-    if (whole)
-        wf_count_u64(&rt->seats[0].counters.task.finished, 1);
-}
-
-static void runtime_abandon_queued(weft_runtime *rt)
-{
-    struct weft_task *t;
-
-    while (wf_inject_take(&rt->inject, &t, 1))
-        runtime_abandon(rt, t);
-    for (unsigned i = 0; i < rt->workers; i++) {
-        struct wf_seat *s = &rt->seats[i];
-
-        if (s->lifo)
-            runtime_abandon(rt, s->lifo);
-        s->lifo = NULL;
-        while ((t = wf_deque_take_oldest(&s->ready)) || (t = wf_deque_take_newest(&s->backlog)) ||
-               (t = wf_migrate_left(s)))
-            runtime_abandon(rt, t);
-    }
-}
-
-/* The last user is gone. True: nothing of the runtime is in use any more. */
-static bool runtime_abandon_all(weft_runtime *rt)
-{
-    struct wf_task_walk walk = {.rt = rt};
-    weft_task *t;
-
-    if (wf_runtime_alive(rt) == 0)
-        return true;
-    runtime_abandon_queued(rt);
-    while ((t = wf_task_walk_next(&walk))) {
-        if (wf_task_notify(t))
-            runtime_abandon(rt, t);
-        wf_task_release(t);
-    }
-    return wf_runtime_alive(rt) == 0;
-}
-
-void wf_runtime_put(struct weft_runtime *rt)
-{
-    /* acq_rel: the last one sees what all others did */
-    if (wf_sub_u32(&rt->users, 1, WF_ACQ_REL) != 1)
-        return;
-    if (runtime_abandon_all(rt)) {
-        runtime_free_memory(rt);
-        return;
-    }
-    /* A late waker may come here again: linked once. */
-    if (wf_swap_u32(&rt->kept, 1, WF_RELAXED))
-        return;
-    /* Kept for good, where leak checkers find it. relaxed: nobody else reads the list. */
-    rt->next_abandoned = wf_load_ptr(&abandoned, WF_RELAXED);
-    while (!wf_cas_weak_ptr(&abandoned, &rt->next_abandoned, rt, WF_RELAXED, WF_RELAXED))
-        continue;
-}
-
-void weft_runtime_free(weft_runtime *rt)
-{
-    if (!rt || runtime_is_forked(rt))
-        return;
-    if (runtime_phase(rt) != WF_PHASE_STOPPED)
-        (void)weft_runtime_shutdown(rt, WEFT_FOREVER);
-    if (runtime_calls_inside(rt)) {
-        /* From inside: nobody will join the threads; the last task to end sends them away. */
-        uint32_t open = JOIN_OPEN;
-
-        if (rt->set.config.flavor != WEFT_CURRENT_THREAD &&
-            /* relaxed: as in runtime_join_threads */
-            wf_cas_u32(&rt->joined, &open, JOIN_LEFT_SOME, WF_RELAXED, WF_RELAXED))
-            for (unsigned i = 0; i < rt->workers; i++)
-                (void)pthread_detach(rt->worker[i].handle);
-        /* relaxed: see wf_runtime_task_ended; the caller at least has not ended */
-        wf_store_u32(&rt->orphan, 1, WF_RELAXED);
-        return;
-    }
-    wf_runtime_put(rt);
 }
 
 /* The functions behind the macros of the same name. */

@@ -250,7 +250,7 @@ active proctype monitor()
     look_at_rest();
     assert(sleeping == WORKERS && owed == 0); /* M3 */
 #endif
-    d_step { runtime_stop() };
+    d_step { shutdown_stop() };
     timeout;
     assert(left == WORKERS && outside_done == OUTSIDE); /* M4 */
     at_rest = 1

@@ -267,7 +267,7 @@ inline wf_runtime_inject()
     wf_worker_notify() /* (P2.n) */
 }
 
-inline runtime_stop()
+inline shutdown_stop()
 {
     stopped = 1; /* (P4.a) */
     edge_signal = 1

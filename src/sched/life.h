@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * life.h - what building a runtime (runtime.c), driving one from outside (drive.c) and ending one
+ * (shutdown.c) need of each other.
+ */
+#ifndef WF_SCHED_LIFE_H
+#define WF_SCHED_LIFE_H
+
+#include "sched/worker.h"
+
+#include <signal.h>
+
+/* In a forked child the threads are gone: nothing of the runtime may be used. */
+bool wf_runtime_is_forked(const weft_runtime *rt);
+
+/* 0; -EINVAL without a runtime, -EPERM in a forked child, each with a message. */
+int wf_runtime_check_outside(const weft_runtime *rt, const char *call);
+
+/* Nobody is inside any more. */
+void wf_runtime_free_memory(weft_runtime *rt);
+
+WF_INLINE uint32_t wf_runtime_phase(const weft_runtime *rt)
+{
+    /* relaxed: a request; what must not be missed is repeated */
+    return wf_load_u32(&rt->phase, WF_RELAXED);
+}
+
+/* Our threads have SIGPIPE blocked: a task that writes to a pipe nobody reads is told -EPIPE, the program
+ * is not to be killed. All other signals are the program's business. */
+void wf_thread_block_sigpipe(sigset_t *before);
+
+/* Current-thread: one thread at a time drives. False: somebody does. */
+bool wf_drive_begin(weft_runtime *rt);
+void wf_drive_end(weft_runtime *rt);
+/* Drive until root (may be NULL) has ended or until_ns. The caller has begun. */
+void wf_drive(weft_runtime *rt, const struct weft_task *root, uint64_t until_ns);
+/* Drive, or wait while another thread does, until root has ended. -ESHUTDOWN: it never will. */
+int wf_drive_block(weft_runtime *rt, weft_task *root);
+/* If the handle was given up inside: who drives goes on until the last task has ended. */
+void wf_drive_orphan(weft_runtime *rt);
+
+/* Wait for the tasks of a closing runtime to end. True: all have. */
+bool wf_shutdown_wait_tasks(weft_runtime *rt, uint64_t until_ns);
+
+#endif

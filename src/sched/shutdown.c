@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shutdown.c - the end of a runtime.
+ *
+ * IDEA     Open -> closing -> stopped. Closing cancels all tasks and lets them unwind on the workers; what
+ *          they spawn is born cancelled, and nothing is spawned from outside any more, so that there
+ *          is a last task; stopped sends the workers away. Both steps are taken once, by whoever
+ *          comes first.
+ * OWNS     users counts the program's handle, each thread inside, and each push from outside
+ *          that is under way. The last one frees the memory. A task that did not end within the limit of
+ *          a shutdown is abandoned: its joiners are told, its stack and the runtime's memory
+ *          stay, for something may still point into them.
+ * WHO      Any thread, but weft_runtime_free gives the handle up.
+ * ORDER    users: acq_rel, as every reference count. wf_runtime_alive reads finished (acquire) before
+ *          spawned: equal sums mean that there was a moment without tasks. Closing is told by plain stores and a
+ *          barrier that every thread passes (membarrier). Who asks has written its own part before (spawning,
+ *          the state of a new task, the count of those that finished) and passes no fence:
+ *          either it sees the closing, or who closes sees, behind the barrier, what it wrote.
+ *          Stopped: release when set, acquire when read.
+ * TESTS    tests/api/test_shutdown.c, tests/model/test_shutdown.c
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "sched/life.h"
+#include "sched/migrate.h"
+#include "task/fiber_task.h"
+
+#include <errno.h>
+#include <weft/time.h>
+
+/* How long a shutdown waits before it looks again: for a wake-up that a system without membarrier may lose. */
+#define CLOSING_LOOK_NS 5000000u
+#define DRAIN_NS        1000000u /* longer than any store stays in a processor's buffer */
+
+#define REPORT_MAX 10 /* tasks that a shutdown at its limit names */
+
+static struct wf_atomic_ptr
+    abandoned; /* runtimes with a task that did not end, by next_abandoned */
+
+uint64_t wf_runtime_alive(const struct weft_runtime *rt)
+{
+    uint64_t finished = 0, spawned;
+
+    for (unsigned i = 0; i < rt->workers; i++)
+        /* acquire: pairs with worker_finish; and finished is read before spawned */
+        finished += wf_load_u64(&rt->seats[i].counters.task.finished, WF_ACQUIRE);
+    spawned = wf_load_u64(&rt->spawned_outside, WF_RELAXED);
+    for (unsigned i = 0; i < rt->workers; i++)
+        spawned += wf_load_u64(&rt->seats[i].counters.task.spawned, WF_RELAXED);
+    return spawned - finished;
+}
+
+/* What any thread has stored is seen by all that comes after: see ORDER. */
+static void shutdown_barrier(void)
+{
+    struct wf_atomic_u32 nobody = {0};
+    uint64_t until;
+
+    if (wf_likely(wf_sys_membarrier() == 0))
+        return;
+    until = wf_clock_now() + DRAIN_NS;
+    while (wf_clock_now() < until)
+        (void)wf_sys_futex_wait(&nobody, 0, DRAIN_NS);
+}
+
+static void shutdown_close(weft_runtime *rt)
+{
+    uint32_t open = WF_PHASE_OPEN;
+
+    /* Once. relaxed: the barrier */
+    (void)wf_cas_u32(&rt->phase, &open, WF_PHASE_CLOSING, WF_RELAXED, WF_RELAXED);
+    wf_store_u32(&rt->sched.closing, 1, WF_RELAXED);
+    shutdown_barrier();
+    wf_runtime_cancel_all(rt);
+}
+
+bool wf_shutdown_wait_tasks(weft_runtime *rt, uint64_t until_ns)
+{
+    for (;;) {
+        /* acquire: pairs with worker_finish */
+        uint32_t ended = wf_load_u32(&rt->ended, WF_ACQUIRE);
+        uint64_t now;
+
+        if (wf_runtime_alive(rt) == 0)
+            return true;
+        now = wf_clock_now();
+        if (now >= until_ns)
+            return false;
+        /* Stopped by another shutdown: because the last has ended just now, or at its limit, and then
+         * nobody runs them any more. */
+        if (wf_runtime_stopped(rt))
+            return wf_runtime_alive(rt) == 0;
+        if (rt->set.config.flavor == WEFT_CURRENT_THREAD && wf_drive_begin(rt)) {
+            uint64_t look = now + CLOSING_LOOK_NS;
+
+            wf_drive(rt, NULL, look < until_ns ? look : until_ns);
+            wf_drive_end(rt);
+        } else {
+            uint64_t left = until_ns - now;
+
+            wf_sys_futex_wait(&rt->ended, ended, left < CLOSING_LOOK_NS ? left : CLOSING_LOOK_NS);
+        }
+        wf_runtime_cancel_all(rt);
+    }
+}
+
+/* The runtime is closing: the spawns from outside that are under way are the last ones. Takes a moment. */
+static void shutdown_wait_spawns(weft_runtime *rt)
+{
+    /* acquire: pairs with runtime_spawn_end */
+    while (wf_load_u32(&rt->spawning, WF_ACQUIRE))
+        wf_sys_thread_yield();
+}
+
+static void shutdown_stop(weft_runtime *rt)
+{
+    /* P4.a: store, then signal. release: what the tasks did is over; pairs with wf_runtime_stopped */
+    wf_store_u32(&rt->phase, WF_PHASE_STOPPED, WF_RELEASE);
+    wf_hub_signal(&rt->hub);
+    wf_add_u32(&rt->driver, 2, WF_RELEASE);
+    wf_sys_futex_wake(&rt->driver, INT32_MAX);
+    wf_add_u32(&rt->ended, 1, WF_RELEASE);
+    wf_sys_futex_wake(&rt->ended, INT32_MAX);
+}
+
+void wf_runtime_task_ended(struct weft_runtime *rt)
+{
+    uint32_t orphan = 1;
+
+    /* acq_rel: of two tasks that end at once, the second one sees both counted */
+    wf_add_u32(&rt->ended, 1, WF_ACQ_REL);
+    wf_sys_futex_wake(&rt->ended, INT32_MAX);
+    /* relaxed: ended brings it, for the task that gave the runtime up ends, too; once */
+    if (wf_likely(!wf_load_u32(&rt->orphan, WF_RELAXED)) || wf_runtime_alive(rt) != 0 ||
+        !wf_cas_u32(&rt->orphan, &orphan, 2, WF_RELAXED, WF_RELAXED))
+        return;
+    shutdown_stop(rt);
+    /* The handle's; the calling thread is a user of its own. */
+    wf_runtime_put(rt);
+}
+
+/* False: its thread is still inside when the time is up. */
+static bool shutdown_wait_left(struct wf_worker *w, uint64_t until_ns)
+{
+    /* relaxed: see runtime_thread */
+    while (!wf_load_u32(&w->left, WF_RELAXED)) {
+        uint64_t now = wf_clock_now();
+
+        if (now >= until_ns)
+            return false;
+        wf_sys_futex_wait(&w->left, 0, until_ns - now);
+    }
+    return true;
+}
+
+enum { JOIN_OPEN, JOIN_UNDER_WAY, JOIN_DONE, JOIN_LEFT_SOME };
+
+/* Somebody else joins the threads: wait for that. */
+static bool shutdown_wait_joined(weft_runtime *rt, uint64_t until_ns)
+{
+    uint32_t state;
+
+    /* acquire: pairs with the store in shutdown_join_threads */
+    while ((state = wf_load_u32(&rt->joined, WF_ACQUIRE)) == JOIN_UNDER_WAY) {
+        uint64_t now = wf_clock_now();
+
+        if (now >= until_ns)
+            return false;
+        (void)wf_sys_futex_wait(&rt->joined, JOIN_UNDER_WAY,
+                                until_ns == WEFT_FOREVER ? WF_NO_TIMEOUT : until_ns - now);
+    }
+    return state == JOIN_DONE;
+}
+
+/* Wait for the threads to leave, then join them; detach them when they do not. True: none is left. */
+static bool shutdown_join_threads(weft_runtime *rt, uint64_t until_ns)
+{
+    uint32_t state = JOIN_OPEN;
+
+    if (rt->set.config.flavor == WEFT_CURRENT_THREAD)
+        return true;
+    /* relaxed: one joins, the others wait for it */
+    if (!wf_cas_u32(&rt->joined, &state, JOIN_UNDER_WAY, WF_RELAXED, WF_RELAXED))
+        return shutdown_wait_joined(rt, until_ns);
+    state = JOIN_DONE;
+    for (unsigned i = 0; i < rt->workers; i++) {
+        struct wf_worker *w = &rt->worker[i];
+
+        if (until_ns == WEFT_FOREVER || shutdown_wait_left(w, until_ns)) {
+            (void)pthread_join(w->handle, NULL);
+        } else {
+            (void)pthread_detach(w->handle);
+            state = JOIN_LEFT_SOME;
+        }
+    }
+    /* release: pairs with shutdown_wait_joined */
+    wf_store_u32(&rt->joined, state, WF_RELEASE);
+    wf_sys_futex_wake(&rt->joined, INT32_MAX);
+    return state == JOIN_DONE;
+}
+
+static void shutdown_report_alive(weft_runtime *rt)
+{
+    struct wf_task_walk walk = {.rt = rt};
+    weft_task *t;
+    size_t n = 0;
+
+    for (; (t = wf_task_walk_next(&walk)); n++) {
+        weft_task_info info;
+
+        wf_task_fill_info(t, &info);
+        if (n < REPORT_MAX)
+            wf_log("shutdown: task %llu \"%s\" (spawned at %s) is still %s",
+                   (unsigned long long)info.id, info.name, info.site ? info.site : "?",
+                   info.state == WEFT_TASK_RUNNING ? "running" : "waiting");
+        wf_task_release(t);
+    }
+    if (n > REPORT_MAX)
+        wf_log("shutdown: and %zu more", n - REPORT_MAX);
+}
+
+/* Is the caller one of its tasks? */
+static bool shutdown_calls_inside(const weft_runtime *rt)
+{
+    const struct wf_thread *th = wf_thread_self();
+
+    return th && th->sched == &rt->sched;
+}
+
+int weft_runtime_shutdown(weft_runtime *rt, weft_duration limit)
+{
+    uint64_t until_ns, threads_until;
+    int rc = wf_runtime_check_outside(rt, "weft_runtime_shutdown");
+
+    if (rc < 0)
+        return rc;
+    until_ns = weft_instant_add(wf_clock_now(), limit);
+    shutdown_close(rt);
+    if (shutdown_calls_inside(rt))
+        return 0;
+    shutdown_wait_spawns(rt);
+    if (!wf_shutdown_wait_tasks(rt, until_ns)) {
+        if (!wf_runtime_stopped(rt))
+            shutdown_report_alive(rt);
+        rc = -ETIMEDOUT;
+    }
+    shutdown_stop(rt);
+    /* Idle threads leave at once: they are always waited for; only a stuck one is left behind. */
+    threads_until = rc == 0 ? WEFT_FOREVER : weft_instant_add(wf_clock_now(), WEFT_MS(100));
+    if (!shutdown_join_threads(rt, threads_until))
+        rc = -ETIMEDOUT;
+    return rc;
+}
+
+/* A task that nobody will poll again: tell its joiners. A fiber's stack stays as it is; without one
+ * the task ends in order. */
+static void shutdown_abandon(weft_runtime *rt, struct weft_task *t)
+{
+    bool whole = true;
+
+    if (wf_task_flag(t, WF_TASK_F_YIELDED))
+        wf_task_set_flag(t, WF_TASK_F_YIELDED, false);
+    else
+        (void)wf_task_state_start(t);
+    if (wf_task_type_of(t)->stackless)
+        (void)wf_async_poll(t, true);
+    else if (!wf_task_flag(t, WF_TASK_F_BEGUN))
+        (void)wf_fiber_begin(t, NULL, true);
+    else
+        whole = false;
+    t->result = -ECANCELED;
+    wf_task_end(t);
+    if (whole)
+        wf_count_u64(&rt->seats[0].counters.task.finished, 1);
+}
+
+static void shutdown_abandon_queued(weft_runtime *rt)
+{
+    struct weft_task *t;
+
+    while (wf_inject_take(&rt->inject, &t, 1))
+        shutdown_abandon(rt, t);
+    for (unsigned i = 0; i < rt->workers; i++) {
+        struct wf_seat *s = &rt->seats[i];
+
+        if (s->lifo)
+            shutdown_abandon(rt, s->lifo);
+        s->lifo = NULL;
+        while ((t = wf_deque_take_oldest(&s->ready)) || (t = wf_deque_take_newest(&s->backlog)) ||
+               (t = wf_migrate_left(s)))
+            shutdown_abandon(rt, t);
+    }
+}
+
+/* The last user is gone. True: nothing of the runtime is in use any more. */
+static bool shutdown_abandon_all(weft_runtime *rt)
+{
+    struct wf_task_walk walk = {.rt = rt};
+    weft_task *t;
+
+    if (wf_runtime_alive(rt) == 0)
+        return true;
+    shutdown_abandon_queued(rt);
+    while ((t = wf_task_walk_next(&walk))) {
+        if (wf_task_notify(t))
+            shutdown_abandon(rt, t);
+        wf_task_release(t);
+    }
+    return wf_runtime_alive(rt) == 0;
+}
+
+void wf_runtime_put(struct weft_runtime *rt)
+{
+    /* acq_rel: the last one sees what all others did */
+    if (wf_sub_u32(&rt->users, 1, WF_ACQ_REL) != 1)
+        return;
+    if (shutdown_abandon_all(rt)) {
+        wf_runtime_free_memory(rt);
+        return;
+    }
+    /* A late waker may come here again: linked once. */
+    if (wf_swap_u32(&rt->kept, 1, WF_RELAXED))
+        return;
+    /* Kept for good, where leak checkers find it. relaxed: nobody else reads the list. */
+    rt->next_abandoned = wf_load_ptr(&abandoned, WF_RELAXED);
+    while (!wf_cas_weak_ptr(&abandoned, &rt->next_abandoned, rt, WF_RELAXED, WF_RELAXED))
+        continue;
+}
+
+void weft_runtime_free(weft_runtime *rt)
+{
+    if (!rt || wf_runtime_is_forked(rt))
+        return;
+    if (wf_runtime_phase(rt) != WF_PHASE_STOPPED)
+        (void)weft_runtime_shutdown(rt, WEFT_FOREVER);
+    if (shutdown_calls_inside(rt)) {
+        /* From inside: nobody will join the threads; the last task to end sends them away. */
+        uint32_t open = JOIN_OPEN;
+
+        if (rt->set.config.flavor != WEFT_CURRENT_THREAD &&
+            /* relaxed: as in shutdown_join_threads */
+            wf_cas_u32(&rt->joined, &open, JOIN_LEFT_SOME, WF_RELAXED, WF_RELAXED))
+            for (unsigned i = 0; i < rt->workers; i++)
+                (void)pthread_detach(rt->worker[i].handle);
+        /* relaxed: see wf_runtime_task_ended; the caller at least has not ended */
+        wf_store_u32(&rt->orphan, 1, WF_RELAXED);
+        return;
+    }
+    wf_runtime_put(rt);
+}
