@@ -50,7 +50,8 @@ typedef struct weft_config {
     weft_switch lifo_slot; /* WEFT_LIFO=on|off; default on: run the task woken last next */
     weft_duration spin;    /* WEFT_SPIN (in us); how long an idle worker looks for work before it
                                         sleeps; default 0 */
-    weft_switch monitor;   /* WEFT_MONITOR=on|off. Reserved for the monitor */
+    weft_switch monitor;   /* WEFT_MONITOR=on|off; default on: a worker that is stuck in one poll is
+                                        relieved, and others do its work. Multi-thread only */
     weft_switch
         signal_reports;      /* WEFT_SIGNAL_REPORTS=on|off; a handler that reports stack overflow,
                                         on each thread that has memory for it;
@@ -61,7 +62,13 @@ typedef struct weft_config {
     weft_thread_hook *on_thread_start, *on_thread_stop, *on_thread_park, *on_thread_unpark;
     weft_task_hook *on_task_spawn, *on_task_poll_start, *on_task_poll_stop, *on_task_end;
     void *hook_user;
-    uintptr_t spare_[8]; /* zero */
+    unsigned max_standins;         /* WEFT_MAX_STANDINS; at most so many threads stand in for stuck
+                                      workers; default 256 */
+    weft_duration stall_blocked;   /* WEFT_STALL_BLOCKED (in us); a poll that waits in the kernel
+                                      for so long is stuck; default 500 us */
+    weft_duration stall_computing; /* WEFT_STALL_COMPUTING (in us); and one that computes for so
+                                      long; default 5 ms */
+    uintptr_t spare_[5];           /* zero */
 } weft_config;
 
 /*

@@ -428,6 +428,30 @@ int wf_sys_random(void *buffer, size_t size)
     return n < 0 ? (int)n : (size_t)n == size ? 0 : -EAGAIN;
 }
 
+uint32_t wf_sys_thread_id(void)
+{
+    return (uint32_t)syscall(SYS_gettid);
+}
+
+bool wf_sys_thread_is_blocked(uint32_t id)
+{
+    char path[64], text[128];
+    const char *state;
+    ssize_t n;
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%u/stat", id);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    n = read(fd, text, sizeof(text) - 1);
+    (void)close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    /* "12 (any name) S ...": the name may have brackets of its own */
+    state = strrchr(text, ')');
+    return state && state[1] == ' ' && (state[2] == 'S' || state[2] == 'D');
+}
+
 void wf_sys_thread_yield(void)
 {
     (void)sched_yield();

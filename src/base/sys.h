@@ -79,6 +79,9 @@ int wf_sys_membarrier(void); /* every running thread of the process passes a ful
 int wf_sys_timer_slack(uint64_t ns);
 int wf_sys_random(void *buffer, size_t size);
 int wf_sys_thread_create(pthread_t *thread, void *(*fn)(void *arg), void *arg);
+uint32_t wf_sys_thread_id(void); /* of the calling thread, as the kernel counts them */
+/* Does a thread of this process wait in the kernel? False also if that cannot be told. */
+bool wf_sys_thread_is_blocked(uint32_t id);
 void wf_sys_thread_yield(void); /* to whom this thread has to wait for */
 /* The processors that this process may use, by its affinity and its cgroup's quota; at least 1. */
 unsigned wf_sys_cpu_count(void);

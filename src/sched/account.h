@@ -41,7 +41,7 @@ WF_INLINE void wf_account_begin(struct wf_worker *w, struct weft_task *t)
 {
     /* relaxed: statistics with one writer; ready_at came with the task */
     uint64_t ready_at = wf_load_u64(&t->ready_at, WF_RELAXED);
-    uint64_t delay = w->thread.poll_from - ready_at;
+    uint64_t delay = wf_thread_poll_from(&w->thread) - ready_at;
 
     if ((int64_t)delay > 0) {
         wf_count_u64(&t->delay, delay * w->group_size);
@@ -52,11 +52,11 @@ WF_INLINE void wf_account_begin(struct wf_worker *w, struct weft_task *t)
 /* The group ends here: charge it to t. */
 WF_INLINE void wf_account_group(struct wf_worker *w, struct weft_task *t)
 {
-    uint64_t now = wf_ticks(), spent = now - w->thread.poll_from;
+    uint64_t now = wf_ticks(), spent = now - wf_thread_poll_from(&w->thread);
     uint32_t polls = w->group_size - w->group_left;
     uint64_t mean = polls > 1 ? spent / polls : spent;
 
-    w->thread.poll_from = now;
+    wf_store_u64(&w->thread.poll_from, now, WF_RELAXED);
     wf_count_u64(&w->seat->counters.polls, polls);
     wf_count_u64(&t->poll_time, spent);
     wf_account_max(&t->poll_max, mean);
@@ -77,7 +77,7 @@ WF_INLINE void wf_account_group(struct wf_worker *w, struct weft_task *t)
 WF_INLINE void wf_account_restart(struct wf_worker *w)
 {
     wf_count_u64(&w->seat->counters.polls, w->group_size - w->group_left);
-    w->thread.poll_from = wf_ticks();
+    wf_store_u64(&w->thread.poll_from, wf_ticks(), WF_RELAXED);
     w->thread.exact_clock = true;
     w->group_size = w->group_left = 1;
     w->short_polls = 0;

@@ -18,6 +18,9 @@
 #define STACK_MAX     ((size_t)1 << 30)
 #define STACK_DEFAULT ((size_t)256 << 10)
 
+#define STANDINS_DEFAULT 256
+#define STANDINS_MAX     16384 /* what the idle word and the seats can count */
+
 struct env_word {
     const char *word;
     uint64_t value;
@@ -90,6 +93,9 @@ static const struct knob knobs[] = {
     KNOB(lifo_slot, .env = "WEFT_LIFO", .words = env_switches, .scale = 1),
     KNOB(spin, .env = "WEFT_SPIN", .scale = 1000),
     KNOB(monitor, .env = "WEFT_MONITOR", .words = env_switches, .scale = 1),
+    KNOB(max_standins, .env = "WEFT_MAX_STANDINS", .scale = 1, .range = RANGE_U32),
+    KNOB(stall_blocked, .env = "WEFT_STALL_BLOCKED", .scale = 1000),
+    KNOB(stall_computing, .env = "WEFT_STALL_COMPUTING", .scale = 1000),
     KNOB(signal_reports, .env = "WEFT_SIGNAL_REPORTS", .words = env_switches, .scale = 1),
     KNOB(rng_seed, .env = "WEFT_SEED", .scale = 1),
 };
@@ -204,6 +210,8 @@ static int config_check(const weft_config *c)
         return config_refuse("io_backend", (uint64_t)c->io_backend, "one of WEFT_IO_...");
     if (c->spin > WEFT_SECS(1))
         return config_refuse("spin", c->spin, "at most one second");
+    if (c->max_standins > STANDINS_MAX)
+        return config_refuse("max_standins", c->max_standins, "at most 16384");
     if (c->thread_name && strlen(c->thread_name) > 15)
         return config_refuse("thread_name", strlen(c->thread_name), "at most 15 bytes");
     for (size_t i = 0; i < wf_array_count(names); i++)
@@ -235,6 +243,12 @@ static void config_fill(weft_config *c)
         c->event_interval = 61;
     if (!c->rng_seed && wf_sys_random(&c->rng_seed, sizeof(c->rng_seed)) < 0)
         c->rng_seed = (uint64_t)(uintptr_t)c;
+    if (!c->max_standins)
+        c->max_standins = STANDINS_DEFAULT;
+    if (!c->stall_blocked)
+        c->stall_blocked = WEFT_US(500);
+    if (!c->stall_computing)
+        c->stall_computing = WEFT_MS(5);
 }
 
 int wf_config_resolve(struct wf_settings *out, const weft_config *config, size_t size,
@@ -265,6 +279,7 @@ int wf_config_resolve(struct wf_settings *out, const weft_config *config, size_t
         return rc;
     config_fill(c);
     out->lifo = c->lifo_slot != WEFT_OFF;
+    out->monitor = c->monitor != WEFT_OFF && c->flavor == WEFT_MULTI_THREAD;
     out->signal_reports = c->signal_reports == WEFT_DEFAULT ? from_weft_run
                                                             : c->signal_reports == WEFT_ON;
     strncpy(out->thread_name, c->thread_name ? c->thread_name : "weft-worker",

@@ -29,6 +29,9 @@ WF_INLINE uint32_t wf_runtime_phase(const weft_runtime *rt)
  * is not to be killed. All other signals are the program's business. */
 void wf_thread_block_sigpipe(sigset_t *before);
 
+/* Name, timer slack and hook of a thread that works for rt. */
+void wf_thread_begin(weft_runtime *rt);
+
 /* Current-thread: one thread at a time drives. False: somebody does. */
 bool wf_drive_begin(weft_runtime *rt);
 void wf_drive_end(weft_runtime *rt);
@@ -38,6 +41,9 @@ void wf_drive(weft_runtime *rt, const struct weft_task *root, uint64_t until_ns)
 int wf_drive_block(weft_runtime *rt, weft_task *root);
 /* If the handle was given up inside: who drives goes on until the last task has ended. */
 void wf_drive_orphan(weft_runtime *rt);
+
+/* Join a thread of a stopped runtime, or leave it behind at until_ns: false. */
+bool wf_shutdown_join(struct wf_worker *w, uint64_t until_ns);
 
 /* Wait for the tasks of a closing runtime to end. True: all have. */
 bool wf_shutdown_wait_tasks(weft_runtime *rt, uint64_t until_ns);

@@ -85,20 +85,23 @@ WF_INLINE bool wf_migrate_wait(struct wf_worker *w)
 /* Is there a task that another worker has handed on? */
 WF_INLINE bool wf_migrate_visible(const struct wf_worker *w)
 {
-    for (unsigned i = 0; i < w->rt->workers; i++)
-        if (&w->rt->seats[i] != w->seat && wf_inject_len(&w->rt->seats[i].away))
+    for (unsigned i = 0; i < wf_runtime_seats(w->rt); i++) {
+        const struct wf_seat *s = wf_runtime_seat(w->rt, i);
+
+        if (s != w->seat && wf_inject_len(&s->away))
             return true;
+    }
     return false;
 }
 
 /* One of those, or NULL. */
 WF_INLINE struct weft_task *wf_migrate_take(struct wf_worker *w)
 {
-    unsigned at = wf_rand_below(&w->seat->rand, w->rt->workers);
+    unsigned seats = wf_runtime_seats(w->rt), at = wf_rand_below(&w->seat->rand, seats);
     struct weft_task *t;
 
-    for (unsigned i = 0; i < w->rt->workers; i++, at++) {
-        struct wf_seat *s = &w->rt->seats[at % w->rt->workers];
+    for (unsigned i = 0; i < seats; i++, at++) {
+        struct wf_seat *s = wf_runtime_seat(w->rt, at % seats);
 
         if (s != w->seat && wf_inject_take(&s->away, &t, 1))
             return t;

@@ -20,7 +20,8 @@
 #include "base/sys.h"
 #include "sched/account.h"
 #include "sched/migrate.h"
-#include "sched/worker.h"
+#include "sched/monitor.h"
+#include "sched/relieve.h"
 
 #define STEAL_READY_MAX   128
 #define STEAL_BACKLOG_MAX 32
@@ -35,7 +36,7 @@ void wf_worker_notify(struct wf_worker *w)
 
 void wf_worker_alarm(struct wf_worker *w)
 {
-    uint64_t next = wf_wheel_next(&w->seat->wheel);
+    uint64_t next = wf_wheel_next(&w->home->wheel);
 
     /* A1.d: pairs with park_set_alarm */
     wf_fence_seq_cst();
@@ -55,7 +56,7 @@ unsigned wf_worker_fire_timers(struct wf_worker *w, struct wf_seat *seat, uint64
 
 unsigned wf_worker_harvest(struct wf_worker *w, struct wf_poller *p)
 {
-    unsigned n = wf_poller_harvest(p, p != &w->seat->poller);
+    unsigned n = wf_poller_harvest(p, p != &w->home->poller);
 
     if (n)
         wf_count_u64(&w->seat->counters.io_events, n);
@@ -108,16 +109,18 @@ struct weft_task *wf_worker_steal(struct wf_worker *w)
         w->searching = true;
     }
     for (int round = 0; round < STEAL_ROUNDS; round++) {
-        unsigned at = wf_rand_below(&w->seat->rand, rt->workers);
+        unsigned seats = wf_runtime_seats(rt), at = wf_rand_below(&w->seat->rand, seats);
 
-        for (unsigned i = 0; i < rt->workers; i++, at++) {
+        for (unsigned i = 0; i < seats; i++, at++) {
+            struct wf_seat *victim;
             struct weft_task *t;
 
-            if (at == rt->workers)
+            if (at == seats)
                 at = 0;
-            if (&rt->seats[at] == w->seat)
+            victim = wf_runtime_seat(rt, at);
+            if (victim == w->seat)
                 continue;
-            t = steal_from(w, &rt->seats[at]);
+            t = steal_from(w, victim);
             if (t)
                 return t;
         }
@@ -133,9 +136,12 @@ static bool park_work_visible(const struct wf_worker *w)
     /* P2.i and P2.j: the looks. The fence is the one of wf_idle_sleep_begin. */
     if (wf_inject_len(&rt->inject) || wf_runtime_stopped(rt) || wf_migrate_visible(w))
         return true;
-    for (unsigned i = 0; i < rt->workers; i++)
-        if (wf_deque_len(&rt->seats[i].ready) || wf_deque_len(&rt->seats[i].backlog))
+    for (unsigned i = 0; i < wf_runtime_seats(rt); i++) {
+        const struct wf_seat *s = wf_runtime_seat(rt, i);
+
+        if (wf_deque_len(&s->ready) || wf_deque_len(&s->backlog))
             return true;
+    }
     return false;
 }
 
@@ -223,8 +229,8 @@ static bool park_spin(struct wf_worker *w)
         return false;
     from = wf_clock_now();
     do {
-        if (wf_load_u32(&w->seat->poller.watched, WF_RELAXED) &&
-            wf_worker_harvest(w, &w->seat->poller))
+        if (wf_load_u32(&w->home->poller.watched, WF_RELAXED) &&
+            wf_worker_harvest(w, &w->home->poller))
             return true;
         /* Fired here: nobody does it on the way back to the queues, where the next look is far. */
         if (park_work_visible(w) || park_fire_due(w))
@@ -251,9 +257,10 @@ static void park_sleep(struct wf_worker *w, uint64_t next, uint64_t until_ns)
     /* relaxed: statistics */
     wf_store_u64(&c->parked_at, from, WF_RELAXED);
     wf_count_u64(&c->parks, 1);
-    wf_hub_sleep(&rt->hub, &w->seat->poller, park_timeout(next, until_ns), &wake, &woken);
+    wf_hub_sleep(&rt->hub, &w->home->poller, park_timeout(next, until_ns), &wake, &woken);
     w->last_sleep = wf_clock_now() - from;
     wf_store_u64(&c->parked_at, 0, WF_RELAXED);
+    wf_monitor_touch(rt);
     wf_count_u64(&c->parked_ns, w->last_sleep);
     w->searching = wf_idle_sleep_end(&rt->idle);
     if (woken)
@@ -270,6 +277,8 @@ void wf_worker_park(struct wf_worker *w, uint64_t until_ns)
 {
     struct weft_runtime *rt = w->rt;
 
+    if (wf_unlikely(w->standin) && wf_standin_retire(w))
+        return;
     park_hook(rt->set.config.on_thread_park, w);
     if (park_spin(w))
         goto awake;
@@ -287,16 +296,16 @@ void wf_worker_park(struct wf_worker *w, uint64_t until_ns)
         w->searching = wf_idle_sleep_cancel(&rt->idle, w->searching);
     } else {
         /* A1.i: before it sleeps, the timers */
-        uint64_t next = rt->single ? wf_wheel_next(&w->seat->wheel) : park_set_alarm(rt);
+        uint64_t next = rt->single ? wf_wheel_next(&w->home->wheel) : park_set_alarm(rt);
 
         park_sleep(w, next, until_ns);
     }
 awake:
     /* The clock has moved on: what is woken from here on is ready from now. */
     wf_account_restart(w);
-    w->looked_at = w->thread.poll_from;
+    w->looked_at = wf_thread_poll_from(&w->thread);
     /* relaxed: see worker_look_elsewhere */
-    wf_store_u64(&w->seat->looked, w->looked_at, WF_RELAXED);
+    wf_store_u64(&w->home->looked, w->looked_at, WF_RELAXED);
     w->until_look = (int32_t)rt->set.config.event_interval;
     park_hook(rt->set.config.on_thread_unpark, w);
 }

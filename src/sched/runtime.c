@@ -13,6 +13,8 @@
 #include "sched/account.h"
 #include "sched/debugger.h"
 #include "sched/life.h"
+#include "sched/monitor.h"
+#include "sched/relieve.h"
 #include "task/fiber_task.h"
 
 #include <errno.h>
@@ -77,16 +79,21 @@ void wf_thread_block_sigpipe(sigset_t *before)
     (void)pthread_sigmask(SIG_BLOCK, &pipe, before);
 }
 
+void wf_thread_begin(weft_runtime *rt)
+{
+    (void)pthread_setname_np(pthread_self(), rt->set.thread_name);
+    (void)wf_sys_timer_slack(1);
+    if (rt->set.config.on_thread_start)
+        rt->set.config.on_thread_start(rt->set.config.hook_user);
+}
+
 static void *runtime_thread(void *arg)
 {
     struct wf_worker *w = arg;
     weft_runtime *rt = w->rt;
 
-    (void)pthread_setname_np(pthread_self(), rt->set.thread_name);
-    (void)wf_sys_timer_slack(1);
+    wf_thread_begin(rt);
     wf_worker_enter(w, rt, w->seat);
-    if (rt->set.config.on_thread_start)
-        rt->set.config.on_thread_start(rt->set.config.hook_user);
     wf_worker_run(w, NULL, WEFT_FOREVER);
     if (rt->set.config.on_thread_stop)
         rt->set.config.on_thread_stop(rt->set.config.hook_user);
@@ -117,12 +124,14 @@ static int runtime_start_threads(weft_runtime *rt)
             break;
         }
     }
+    if (rc == 0)
+        rc = wf_monitor_start(rt);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc < 0) {
         wf_log(
             "weft_runtime_new: thread %u of %u cannot be created (%s): memory or threads are short; "
             "see ulimit -u, ulimit -v and weft_config.worker_threads",
-            i + 1, rt->workers, weft_strerror(rc));
+            i + 1, rt->workers + 1, weft_strerror(rc));
         /* relaxed: nothing has happened yet that it could tell */
         wf_store_u32(&rt->phase, WF_PHASE_STOPPED, WF_RELAXED);
         wf_hub_signal(&rt->hub);
@@ -162,6 +171,7 @@ void wf_runtime_free_memory(weft_runtime *rt)
 {
     for (unsigned i = 0; i < rt->workers; i++)
         wf_seat_release(&rt->seats[i]);
+    wf_relief_release(rt);
     wf_hub_close(&rt->hub);
     if (rt->set.signal_reports)
         wf_overflow_uninstall();
@@ -181,7 +191,7 @@ static int runtime_open_seats(weft_runtime *rt)
     for (i = 0; i < rt->workers && rc == 0; i++) {
         rc = wf_seat_init(&rt->seats[i], rt, i, !rt->single, rt->set.config.rng_seed);
         rt->worker[i].rt = rt;
-        rt->worker[i].seat = &rt->seats[i];
+        rt->worker[i].seat = rt->worker[i].home = &rt->seats[i];
     }
     if (rc < 0) {
         for (i--; i-- > 0;)
@@ -197,7 +207,12 @@ static void runtime_init(weft_runtime *rt)
 
     wf_ticks_calibrate();
     (void)pthread_once(&fork_once, runtime_watch_forks);
-    (void)wf_sys_membarrier_register();
+    if (wf_sys_membarrier_register() < 0 && rt->set.monitor) {
+        wf_log(
+            "membarrier is not allowed here: a task that blocks will hold up those on its worker; "
+            "allow it, or set the monitor off");
+        rt->set.monitor = false;
+    }
     rt->sched = (struct wf_scheduler){.ops = &wf_worker_ops,
                                       .stack_size = c->stack_size,
                                       .on_spawn = c->on_task_spawn,
@@ -207,7 +222,7 @@ static void runtime_init(weft_runtime *rt)
     rt->started_at = wf_clock_now();
     rt->debug_table = &weft_debug_table;
     rt->workers = c->worker_threads;
-    rt->single = rt->workers == 1;
+    rt->single = c->flavor == WEFT_CURRENT_THREAD || (rt->workers == 1 && !rt->set.monitor);
     rt->tick_half_ms = wf_ns_to_ticks(500000);
     rt->tick_20us = wf_ns_to_ticks(20000);
     rt->tick_exact = wf_ns_to_ticks(WF_EXACT_NS);
@@ -238,8 +253,12 @@ static int runtime_new(weft_runtime **out, const weft_config *config, size_t siz
             goto free_arrays;
         wf_overflow_set_describe(runtime_describe_fault);
     }
+    rc = wf_relief_init(rt);
+    if (rc < 0)
+        goto uninstall;
     rc = runtime_open_seats(rt);
     if (rc < 0) {
+        wf_relief_release(rt);
         wf_log("weft_runtime_new: the driver cannot be opened (%s); see ulimit -n",
                weft_strerror(rc));
         goto uninstall;

@@ -5,6 +5,7 @@
 #ifndef WF_SCHED_RUNTIME_H
 #define WF_SCHED_RUNTIME_H
 
+#include "base/lock.h"
 #include "sched/idle.h"
 #include "sched/inject.h"
 #include "sched/seat.h"
@@ -14,12 +15,33 @@
 #include <weft/runtime.h>
 
 struct wf_worker;
+struct wf_standin;
 struct wf_debug_table;
+
+/* monitor.c */
+struct wf_monitor {
+    pthread_t handle;
+    bool started;
+    struct wf_atomic_u32 word; /* futex, enum wf_monitor_word */
+};
+
+/* relieve.c */
+struct wf_relief {
+    struct wf_lock lock;
+    bool detached;               /* under the lock: nobody will join its threads */
+    unsigned max;                /* set once */
+    struct wf_standin **standin; /* the first `made` of them; set once each */
+    struct wf_atomic_u32 made;
+    struct wf_atomic_u32 stuck;  /* relieved workers */
+    struct wf_atomic_u32 active; /* stand-ins at work */
+    struct wf_atomic_u64 stalls; /* ever */
+};
 
 /* A weft_config after defaults and environment: every field has its final value. */
 struct wf_settings {
     weft_config config;
     bool lifo;
+    bool monitor;
     bool signal_reports;
     char thread_name[16];
 };
@@ -55,6 +77,8 @@ struct weft_runtime {
     struct wf_inject inject WF_ALIGNED(WF_CACHE_LINE);
     struct wf_atomic_u64 remote_schedules;
     struct wf_atomic_u64 spawned_outside; /* from plain threads and other runtimes */
+    struct wf_monitor monitor WF_ALIGNED(WF_CACHE_LINE);
+    struct wf_relief relief WF_ALIGNED(WF_CACHE_LINE);
 
     /* life cycle; see runtime.c */
     struct wf_atomic_u32 phase;    /* enum wf_phase; also a futex */

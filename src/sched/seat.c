@@ -7,8 +7,8 @@
 #include "sched/migrate.h"
 #include "sched/runtime.h"
 
-int wf_seat_init(struct wf_seat *s, struct weft_runtime *rt, unsigned index, bool shared,
-                 uint64_t seed)
+int wf_seat_init_bare(struct wf_seat *s, struct weft_runtime *rt, unsigned index, bool shared,
+                      uint64_t seed)
 {
     int rc;
 
@@ -18,42 +18,55 @@ int wf_seat_init(struct wf_seat *s, struct weft_runtime *rt, unsigned index, boo
     if (rc < 0)
         return rc;
     rc = wf_deque_init(&s->backlog, shared);
-    if (rc < 0)
-        goto release_ready;
-    rc = wf_poller_open(&s->poller, &rt->hub);
-    if (rc < 0)
-        goto release_backlog;
+    if (rc < 0) {
+        wf_deque_release(&s->ready);
+        return rc;
+    }
     wf_rand_init(&s->rand, seed + index);
     wf_slab_cache_init(&s->slab);
     wf_stack_cache_init(&s->stacks);
-    wf_wheel_init(&s->wheel, wf_clock_now());
     wf_migrate_init(s);
     return 0;
+}
 
-release_backlog:
+int wf_seat_init(struct wf_seat *s, struct weft_runtime *rt, unsigned index, bool shared,
+                 uint64_t seed)
+{
+    int rc = wf_seat_init_bare(s, rt, index, shared, seed);
+
+    if (rc < 0)
+        return rc;
+    rc = wf_poller_open(&s->poller, &rt->hub);
+    if (rc < 0) {
+        wf_seat_release_bare(s);
+        return rc;
+    }
+    wf_wheel_init(&s->wheel, wf_clock_now());
+    return 0;
+}
+
+void wf_seat_release_bare(struct wf_seat *s)
+{
+    wf_assert(!s->lifo);
+    wf_stack_cache_release(&s->stacks);
+    wf_slab_cache_release(&s->slab);
     wf_deque_release(&s->backlog);
-release_ready:
     wf_deque_release(&s->ready);
-    return rc;
 }
 
 void wf_seat_release(struct wf_seat *s)
 {
-    wf_assert(!s->lifo);
     wf_wheel_release(&s->wheel);
-    wf_stack_cache_release(&s->stacks);
-    wf_slab_cache_release(&s->slab);
     wf_poller_close(&s->poller);
-    wf_deque_release(&s->backlog);
-    wf_deque_release(&s->ready);
+    wf_seat_release_bare(s);
 }
 
 bool wf_seat_take(struct wf_seat *s)
 {
-    uint32_t none = 0;
+    uint32_t none = WF_SEAT_FREE;
 
     /* acq_rel: one taker at a time, each sees what the one before did */
-    if (!wf_cas_u32(&s->taken, &none, 1, WF_ACQ_REL, WF_RELAXED))
+    if (!wf_cas_u32(&s->taken, &none, WF_SEAT_TAKEN, WF_ACQ_REL, WF_RELAXED))
         return false;
     /* The holder's store of inside and its load of taken are ordered by this, whichever way. Without
      * membarrier nothing is taken: the guard only holds with it. */
@@ -64,27 +77,35 @@ bool wf_seat_take(struct wf_seat *s)
         return true;
 refuse:
     /* release: pairs with the exchange above in the next taker */
-    wf_store_u32(&s->taken, 0, WF_RELEASE);
+    wf_store_u32(&s->taken, WF_SEAT_FREE, WF_RELEASE);
     return false;
 }
 
 void wf_seat_give_back(struct wf_seat *s)
 {
     /* release: pairs with the acquire in wf_seat_enter, and with the next wf_seat_take */
-    wf_store_u32(&s->taken, 0, WF_RELEASE);
+    wf_store_u32(&s->taken, WF_SEAT_FREE, WF_RELEASE);
 }
 
-unsigned wf_seat_rescue_lifo(struct wf_seat *s)
+bool wf_seat_relieve(struct wf_seat *s)
 {
     struct weft_task *t;
 
     if (!wf_seat_take(s))
-        return 0;
+        return false;
     t = s->lifo;
     s->lifo = NULL;
-    wf_seat_give_back(s);
-    if (!t)
-        return 0;
-    wf_runtime_inject(s->rt, t);
-    return 1;
+    /* release: pairs with wf_seat_resume */
+    wf_store_u32(&s->taken, WF_SEAT_RELIEVED, WF_RELEASE);
+    if (t)
+        wf_runtime_inject(s->rt, t);
+    return true;
+}
+
+bool wf_seat_resume(struct wf_seat *s)
+{
+    uint32_t relieved = WF_SEAT_RELIEVED;
+
+    /* acquire: what the slot held is gone */
+    return wf_cas_u32(&s->taken, &relieved, WF_SEAT_FREE, WF_ACQUIRE, WF_RELAXED);
 }

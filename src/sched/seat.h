@@ -5,7 +5,8 @@
  * IDEA     Seats are fixed in number and live as long as the runtime; a thread holds one while it works.
  *          Every registration belongs to a seat, never to a thread, and everything in a seat can
  *          be reached by others: the queues by stealing, the wheel by advancing it, the descriptors by
- *          harvesting, the LIFO slot by taking the seat when its holder is stuck.
+ *          harvesting, the LIFO slot by taking the seat when its holder is stuck. Stand-ins (relieve.c)
+ *          have a bare seat, without wheel and poller: they use those of the seat they stand in for.
  * WHO      Each group of fields says it. "holder" is the thread that holds the seat, inside the guard.
  */
 #ifndef WF_SCHED_SEAT_H
@@ -37,6 +38,12 @@ struct wf_seat_counters {
     struct wf_atomic_u64 parked_at; /* clock, while asleep; else 0 */
 };
 
+enum wf_seat_taken {
+    WF_SEAT_FREE,
+    WF_SEAT_TAKEN,   /* for a moment: wait */
+    WF_SEAT_RELIEVED /* its holder is stuck in a poll, and others do its work: relieve.c */
+};
+
 /* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): the counters stand apart */
 struct wf_seat {
     /* set once */
@@ -45,7 +52,7 @@ struct wf_seat {
 
     /* see guard.h */
     struct wf_atomic_u32 inside; /* the holder is touching what only the holder may */
-    struct wf_atomic_u32 taken;  /* somebody took the seat: the holder must keep out */
+    struct wf_atomic_u32 taken;  /* enum wf_seat_taken: the holder must keep out unless free */
 
     /* holder only */
     struct weft_task *lifo; /* woken last: runs next */
@@ -61,17 +68,20 @@ struct wf_seat {
     bool away_turn;        /* holder only */
 #endif
 
-    /* anyone */
+    /* anyone; not of a bare seat */
     struct wf_wheel wheel;
     struct wf_poller poller;
     struct wf_atomic_u64 looked; /* ticks, when somebody last saw to wheel and poller; a glance */
     struct wf_seat_counters counters WF_ALIGNED(WF_CACHE_LINE);
 };
 
-/* 0 or a negative errno; then nothing is left behind. */
+/* 0 or a negative errno; then nothing is left behind. Bare: without wheel and poller. */
 int wf_seat_init(struct wf_seat *s, struct weft_runtime *rt, unsigned index, bool shared,
                  uint64_t seed);
+int wf_seat_init_bare(struct wf_seat *s, struct weft_runtime *rt, unsigned index, bool shared,
+                      uint64_t seed);
 void wf_seat_release(struct wf_seat *s);
+void wf_seat_release_bare(struct wf_seat *s);
 
 /*
  * The guard: how a thread whose seat was taken is kept out of it.
@@ -108,7 +118,14 @@ WF_INLINE void wf_seat_leave(struct wf_seat *s)
 bool wf_seat_take(struct wf_seat *s);
 void wf_seat_give_back(struct wf_seat *s);
 
-/* Move the task in the LIFO slot of a stuck seat to where others find it. The number moved: 0 or 1. */
-unsigned wf_seat_rescue_lifo(struct wf_seat *s);
+/*
+ * Relieve the holder of a seat, which is stuck in a poll: the task in its LIFO slot goes to where others find
+ * it, and what the poll wakes or spawns from here on goes there at once. False: the holder
+ * is not in a poll, or relieved already.
+ */
+bool wf_seat_relieve(struct wf_seat *s);
+
+/* By the holder, when its poll has ended. False: it was not relieved. */
+bool wf_seat_resume(struct wf_seat *s);
 
 #endif

@@ -24,6 +24,8 @@
 #include "base/sys.h"
 #include "sched/life.h"
 #include "sched/migrate.h"
+#include "sched/monitor.h"
+#include "sched/relieve.h"
 #include "task/fiber_task.h"
 
 #include <errno.h>
@@ -42,12 +44,12 @@ uint64_t wf_runtime_alive(const struct weft_runtime *rt)
 {
     uint64_t finished = 0, spawned;
 
-    for (unsigned i = 0; i < rt->workers; i++)
+    for (unsigned i = 0; i < wf_runtime_seats(rt); i++)
         /* acquire: pairs with worker_finish; and finished is read before spawned */
-        finished += wf_load_u64(&rt->seats[i].counters.task.finished, WF_ACQUIRE);
+        finished += wf_load_u64(&wf_runtime_seat(rt, i)->counters.task.finished, WF_ACQUIRE);
     spawned = wf_load_u64(&rt->spawned_outside, WF_RELAXED);
-    for (unsigned i = 0; i < rt->workers; i++)
-        spawned += wf_load_u64(&rt->seats[i].counters.task.spawned, WF_RELAXED);
+    for (unsigned i = 0; i < wf_runtime_seats(rt); i++)
+        spawned += wf_load_u64(&wf_runtime_seat(rt, i)->counters.task.spawned, WF_RELAXED);
     return spawned - finished;
 }
 
@@ -117,9 +119,10 @@ static void shutdown_stop(weft_runtime *rt)
 {
     /* P4.a: store, then signal. release: what the tasks did is over; pairs with wf_runtime_stopped */
     wf_store_u32(&rt->phase, WF_PHASE_STOPPED, WF_RELEASE);
+    wf_relief_stop(rt);
+    wf_monitor_stop(rt);
+    /* Who drives leaves, and tells those that wait for their turn. */
     wf_hub_signal(&rt->hub);
-    wf_add_u32(&rt->driver, 2, WF_RELEASE);
-    wf_sys_futex_wake(&rt->driver, INT32_MAX);
     wf_add_u32(&rt->ended, 1, WF_RELEASE);
     wf_sys_futex_wake(&rt->ended, INT32_MAX);
 }
@@ -154,6 +157,16 @@ static bool shutdown_wait_left(struct wf_worker *w, uint64_t until_ns)
     return true;
 }
 
+bool wf_shutdown_join(struct wf_worker *w, uint64_t until_ns)
+{
+    if (until_ns == WEFT_FOREVER || shutdown_wait_left(w, until_ns)) {
+        (void)pthread_join(w->handle, NULL);
+        return true;
+    }
+    (void)pthread_detach(w->handle);
+    return false;
+}
+
 enum { JOIN_OPEN, JOIN_UNDER_WAY, JOIN_DONE, JOIN_LEFT_SOME };
 
 /* Somebody else joins the threads: wait for that. */
@@ -184,16 +197,12 @@ static bool shutdown_join_threads(weft_runtime *rt, uint64_t until_ns)
     if (!wf_cas_u32(&rt->joined, &state, JOIN_UNDER_WAY, WF_RELAXED, WF_RELAXED))
         return shutdown_wait_joined(rt, until_ns);
     state = JOIN_DONE;
-    for (unsigned i = 0; i < rt->workers; i++) {
-        struct wf_worker *w = &rt->worker[i];
-
-        if (until_ns == WEFT_FOREVER || shutdown_wait_left(w, until_ns)) {
-            (void)pthread_join(w->handle, NULL);
-        } else {
-            (void)pthread_detach(w->handle);
+    for (unsigned i = 0; i < rt->workers; i++)
+        if (!wf_shutdown_join(&rt->worker[i], until_ns))
             state = JOIN_LEFT_SOME;
-        }
-    }
+    if (!wf_relief_join(rt, until_ns))
+        state = JOIN_LEFT_SOME;
+    wf_monitor_join(rt);
     /* release: pairs with shutdown_wait_joined */
     wf_store_u32(&rt->joined, state, WF_RELEASE);
     wf_sys_futex_wake(&rt->joined, INT32_MAX);
@@ -281,8 +290,8 @@ static void shutdown_abandon_queued(weft_runtime *rt)
 
     while (wf_inject_take(&rt->inject, &t, 1))
         shutdown_abandon(rt, t);
-    for (unsigned i = 0; i < rt->workers; i++) {
-        struct wf_seat *s = &rt->seats[i];
+    for (unsigned i = 0; i < wf_runtime_seats(rt); i++) {
+        struct wf_seat *s = wf_runtime_seat(rt, i);
 
         if (s->lifo)
             shutdown_abandon(rt, s->lifo);
@@ -328,6 +337,15 @@ void wf_runtime_put(struct weft_runtime *rt)
         continue;
 }
 
+/* From inside: nobody will join them. */
+static void shutdown_detach_threads(weft_runtime *rt)
+{
+    for (unsigned i = 0; i < rt->workers; i++)
+        (void)pthread_detach(rt->worker[i].handle);
+    wf_relief_detach(rt);
+    wf_monitor_detach(rt);
+}
+
 void weft_runtime_free(weft_runtime *rt)
 {
     if (!rt || wf_runtime_is_forked(rt))
@@ -335,14 +353,13 @@ void weft_runtime_free(weft_runtime *rt)
     if (wf_runtime_phase(rt) != WF_PHASE_STOPPED)
         (void)weft_runtime_shutdown(rt, WEFT_FOREVER);
     if (shutdown_calls_inside(rt)) {
-        /* From inside: nobody will join the threads; the last task to end sends them away. */
+        /* The last task to end sends the threads away. */
         uint32_t open = JOIN_OPEN;
 
         if (rt->set.config.flavor != WEFT_CURRENT_THREAD &&
             /* relaxed: as in shutdown_join_threads */
             wf_cas_u32(&rt->joined, &open, JOIN_LEFT_SOME, WF_RELAXED, WF_RELAXED))
-            for (unsigned i = 0; i < rt->workers; i++)
-                (void)pthread_detach(rt->worker[i].handle);
+            shutdown_detach_threads(rt);
         /* relaxed: see wf_runtime_task_ended; the caller at least has not ended */
         wf_store_u32(&rt->orphan, 1, WF_RELAXED);
         return;

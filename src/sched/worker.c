@@ -29,6 +29,7 @@
 #include "fiber/overflow.h"
 #include "sched/account.h"
 #include "sched/migrate.h"
+#include "sched/relieve.h"
 #include "task/fiber_task.h"
 
 #include <weft/time.h>
@@ -43,13 +44,14 @@
 #define INJECT_BATCH   128
 #define INJECT_TARGET  200000 /* ns between looks at the injection queue: Tokio's figure */
 
-/* A taken seat is given back soon: by a rescue within microseconds. */
-static void worker_wait_seat(struct wf_seat *s)
+/* The seat was taken: for a moment, or because the poll has lasted, which is over now. */
+WF_COLD static void worker_wait_seat(struct wf_worker *w)
 {
-    while (!wf_seat_enter(s)) {
-        wf_seat_leave(s);
-        wf_spin_pause();
-    }
+    do {
+        wf_seat_leave(w->seat);
+        if (!wf_relieve_end(w))
+            wf_spin_pause();
+    } while (!wf_seat_enter(w->seat));
 }
 
 void wf_worker_push_ready(struct wf_worker *w, struct weft_task *t)
@@ -183,7 +185,7 @@ static unsigned worker_look_elsewhere(struct wf_worker *w, uint64_t now)
     unsigned woken = 0;
 
     /* relaxed, all of them: glances */
-    if (other == w->seat || wf_load_u64(&other->counters.parked_at, WF_RELAXED) ||
+    if (other == w->home || wf_load_u64(&other->counters.parked_at, WF_RELAXED) ||
         (int64_t)(w->looked_at - wf_load_u64(&other->looked, WF_RELAXED)) <
             (int64_t)(2 * w->rt->tick_half_ms))
         return 0;
@@ -206,25 +208,27 @@ static bool worker_alone(const struct wf_worker *w)
 /* W1: what is looked at besides the queues. */
 static void worker_look(struct wf_worker *w)
 {
-    struct wf_seat *s = w->seat;
+    struct wf_seat *s = w->seat, *home = w->home;
     unsigned woken = 0;
     uint64_t now;
 
     w->looked_at = wf_ticks();
-    wf_store_u64(&s->looked, w->looked_at, WF_RELAXED);
+    wf_store_u64(&home->looked, w->looked_at, WF_RELAXED);
     w->round_end = wf_load_u64(&s->ready.tail, WF_RELAXED);
     w->until_look = (int32_t)w->rt->set.config.event_interval;
-    if (wf_wheel_next(&s->wheel) != WEFT_FOREVER || !w->rt->single) {
+    if (wf_unlikely(w->standin))
+        (void)wf_standin_retire(w);
+    if (wf_wheel_next(&home->wheel) != WEFT_FOREVER || !w->rt->single) {
         now = wf_clock_now();
-        if (wf_wheel_next(&s->wheel) <= now)
-            woken += wf_worker_fire_timers(w, s, now);
+        if (wf_wheel_next(&home->wheel) <= now)
+            woken += wf_worker_fire_timers(w, home, now);
         if (!w->rt->single)
             woken += worker_look_elsewhere(w, now);
     }
     /* A single worker with nothing to do asks when it sleeps, by the same call. relaxed: see
      * wf_poller_add */
-    if (wf_load_u32(&s->poller.watched, WF_RELAXED) && !(w->rt->single && worker_alone(w)))
-        woken += wf_worker_harvest(w, &s->poller);
+    if (wf_load_u32(&home->poller.watched, WF_RELAXED) && !(w->rt->single && worker_alone(w)))
+        woken += wf_worker_harvest(w, &home->poller);
     /* W4.b: others could do some of it */
     if (!w->rt->single && (woken > 1 || wf_deque_len(&s->ready) + wf_deque_len(&s->backlog) > 1))
         wf_worker_notify(w);
@@ -312,7 +316,7 @@ static void worker_pace(struct wf_worker *w, uint32_t polls)
     w->until_look -= (int32_t)polls;
     if (!w->thread.exact_clock)
         return;
-    since = w->thread.poll_from - w->looked_at;
+    since = wf_thread_poll_from(&w->thread) - w->looked_at;
     if (since >= w->rt->tick_half_ms ||
         (since >= w->rt->tick_20us &&
          /* relaxed: a round is over when what was queued at its begin has been taken */
@@ -345,7 +349,7 @@ static void worker_hook(weft_task_hook *hook, const struct wf_worker *w, const s
  * none. */
 static void worker_check_alarm(struct wf_worker *w)
 {
-    uint64_t lowered = wf_wheel_lowered(&w->seat->wheel);
+    uint64_t lowered = wf_wheel_lowered(&w->home->wheel);
 
     if (wf_likely(lowered == w->alarmed))
         return;
@@ -416,7 +420,7 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
             result = stackless ? wf_async_poll(t, cancelled) : wf_fiber_poll(t, th, cancelled);
             worker_hook(w->rt->set.config.on_task_poll_stop, w, t);
             if (wf_unlikely(!wf_seat_enter(s)))
-                worker_wait_seat(s);
+                worker_wait_seat(w);
             polls++;
         } while (result == WF_POLL_YIELD && polls < most && worker_may_repeat(w));
         wf_account_end(w, t, polls);
@@ -425,12 +429,12 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
     th->task = NULL;
     if (result == WF_POLL_PENDING) {
         if (wf_task_state_park(t)) {
-            wf_store_u64(&t->ready_at, th->poll_from, WF_RELAXED);
+            wf_store_u64(&t->ready_at, wf_thread_poll_from(th), WF_RELAXED);
             wf_worker_push_ready(w, t);
         }
     } else if (result == WF_POLL_YIELD) {
         wf_task_set_flag(t, WF_TASK_F_YIELDED, true);
-        wf_store_u64(&t->ready_at, th->poll_from, WF_RELAXED);
+        wf_store_u64(&t->ready_at, wf_thread_poll_from(th), WF_RELAXED);
         wf_worker_push_ready(w, t);
     } else {
         worker_finish(w, t);
@@ -457,7 +461,7 @@ static struct weft_task *worker_find(struct wf_worker *w)
 
 void wf_worker_run(struct wf_worker *w, const struct weft_task *root, uint64_t until_ns)
 {
-    while (!wf_runtime_stopped(w->rt)) {
+    while (!wf_runtime_stopped(w->rt) && wf_likely(!w->retired)) {
         struct weft_task *t;
 
         if (root && wf_task_is_complete(root))
@@ -503,8 +507,8 @@ void wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_sea
     w->seat = seat;
     w->thread = (struct wf_thread){
         .sched = &rt->sched,
-        .wheel = &seat->wheel,
-        .poller = &seat->poller,
+        .wheel = &w->home->wheel,
+        .poller = &w->home->poller,
         .slab = &seat->slab,
         .stacks = &seat->stacks,
         .counters = &seat->counters.task,
@@ -515,15 +519,20 @@ void wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_sea
     wf_coro_init_thread(&w->thread.native);
     wf_account_restart(w);
     w->until_look = 0;
-    w->alarmed = wf_wheel_lowered(&seat->wheel);
+    w->alarmed = wf_wheel_lowered(&w->home->wheel);
     w->searching = false;
     w->inject_wait = 0;
     wf_thread_set_self(&w->thread);
-    worker_wait_seat(seat);
+    if (!wf_seat_enter(seat))
+        worker_wait_seat(w);
+    /* relaxed: glances of the monitor's */
+    wf_store_u32(&w->tid, wf_sys_thread_id(), WF_RELAXED);
+    wf_store_u32(&w->entered, 1, WF_RELAXED);
 }
 
 void wf_worker_leave(struct wf_worker *w)
 {
+    wf_store_u32(&w->entered, 0, WF_RELAXED);
     wf_task_free_graves(&w->thread);
     wf_seat_leave(w->seat);
     wf_thread_set_self(NULL);

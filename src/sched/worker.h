@@ -12,8 +12,12 @@ struct wf_worker {
     struct wf_thread thread WF_ALIGNED(WF_CACHE_LINE);
     struct weft_runtime *rt;
     struct wf_seat *seat;
+    struct wf_seat
+        *home; /* whose timers and descriptors it looks after: the seat, but of a stand-in */
     pthread_t handle;
-    struct wf_atomic_u32 left; /* futex: 1 when its thread is about to return */
+    struct wf_atomic_u32 left;    /* futex: 1 when its thread is about to return */
+    struct wf_atomic_u32 entered; /* between wf_worker_enter and _leave */
+    struct wf_atomic_u32 tid;     /* its thread, by the kernel's number */
 
     /* this worker only */
     int32_t until_look;   /* polls until the next look at driver, timers and injection queue */
@@ -30,9 +34,15 @@ struct wf_worker {
     uint64_t last_sleep;  /* ns: how long the last sleep was, for the adaptive spin */
     bool searching;
     bool reports; /* stack overflows on this thread are reported */
+    bool standin; /* set once: see relieve.c */
+    bool retired; /* a stand-in that is to leave */
 };
 
-/* A thread's way in and out: sets up and tears down what the thread needs to poll tasks. */
+/* All seats: those of the workers, and bare ones. They only become more. */
+unsigned wf_runtime_seats(const struct weft_runtime *rt);
+struct wf_seat *wf_runtime_seat(const struct weft_runtime *rt, unsigned i);
+
+/* A thread's way in and out: sets up and tears down what the thread needs to poll tasks. home is set. */
 void wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_seat *seat);
 void wf_worker_leave(struct wf_worker *w);
 

@@ -67,7 +67,8 @@ bool weft_should_yield(void)
 
     if (!th || !th->task)
         return false;
-    return th->budget <= 0 || wf_ticks() - th->poll_from > wf_ns_to_ticks(COOP_LONG_POLL_NS);
+    return th->budget <= 0 ||
+           wf_ticks() - wf_thread_poll_from(th) > wf_ns_to_ticks(COOP_LONG_POLL_NS);
 }
 
 int weft_unconstrained(weft_fn *fn, void *arg)

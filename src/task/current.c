@@ -35,5 +35,5 @@ uint64_t wf_task_id_next(struct wf_thread *th)
 
 uint64_t wf_thread_stamp(const struct wf_thread *th)
 {
-    return !th || th->exact_clock ? wf_ticks() : th->poll_from;
+    return !th || th->exact_clock ? wf_ticks() : wf_thread_poll_from(th);
 }

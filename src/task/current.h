@@ -40,8 +40,9 @@ struct wf_thread {
     struct wf_fiber *fiber; /* its fiber, when it is one */
     struct wf_coro native;  /* this thread's own stack, while a fiber runs */
     int32_t budget;         /* operations left in this poll */
-    uint64_t poll_from;     /* ticks, when the running poll (or group of polls) began */
-    bool exact_clock;       /* polls are long: read the clock at each wake */
+    /* ticks, when the running poll (or group of polls) began; the monitor reads it */
+    struct wf_atomic_u64 poll_from;
+    bool exact_clock; /* polls are long: read the clock at each wake */
     struct wf_scheduler *sched;
     struct wf_wheel *wheel;   /* where this thread arms timers */
     struct wf_poller *poller; /* where it registers descriptors */
@@ -56,6 +57,12 @@ struct wf_thread {
     uint32_t grave;
 #endif
 };
+
+/* relaxed: a statistic with one writer */
+WF_INLINE uint64_t wf_thread_poll_from(const struct wf_thread *th)
+{
+    return wf_load_u64(&th->poll_from, WF_RELAXED);
+}
 
 /* The calling thread's; NULL on a plain thread. */
 struct wf_thread *wf_thread_self(void);

@@ -22,6 +22,7 @@ static inline void runtime_open(weft_flavor flavor, unsigned workers)
                           .worker_threads = workers,
                           .event_interval = 4,
                           .stack_size = 16384,
+                          .monitor = WEFT_OFF,
                           .rng_seed = 1};
 
     CHECK_EQ(0, weft_runtime_new(&rt, &config));

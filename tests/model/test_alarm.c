@@ -108,6 +108,7 @@ static void arm(unsigned i, unsigned ticks)
 
 static void busy_begin(void)
 {
+    workers[0].home = &runtime.seats[0];
     wf_worker_enter(&workers[0], &runtime, &runtime.seats[0]);
 }
 
@@ -165,6 +166,7 @@ static void park_until(unsigned self, unsigned count)
     struct wf_worker *w = &workers[self];
     unsigned sleeps = 0;
 
+    w->home = &runtime.seats[self];
     wf_worker_enter(w, &runtime, &runtime.seats[self]);
     for (; wf_load_u32(&fired, WF_ACQUIRE) < count; sleeps++)
         wf_worker_park(w, WEFT_FOREVER);

@@ -155,7 +155,8 @@ static void worker_of_seat(void)
         wake(i);
         while (!wf_seat_enter(&seat)) {
             wf_seat_leave(&seat);
-            wf_spin_pause();
+            if (!wf_seat_resume(&seat))
+                wf_spin_pause();
         }
         t = seat.lifo;
         seat.lifo = NULL;
@@ -169,7 +170,7 @@ static void rescuer(void)
 {
     struct weft_task *t;
 
-    if (wf_seat_rescue_lifo(&seat))
+    if (wf_seat_relieve(&seat))
         model_reached(RESCUED);
     else
         model_reached(NOTHING_THERE);

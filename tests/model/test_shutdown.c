@@ -23,6 +23,7 @@ static void open_workers(unsigned workers)
     weft_config config = {.worker_threads = workers,
                           .event_interval = 4,
                           .stack_size = 16384,
+                          .monitor = WEFT_OFF,
                           .on_thread_stop = stopped,
                           .rng_seed = 1};
 

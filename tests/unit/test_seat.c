@@ -8,7 +8,7 @@
 #include "sched/seat.h"
 
 #include "base/sys.h"
-#include "sched/runtime.h"
+#include "sched/relieve.h"
 #include "support.h"
 
 #include <pthread.h>
@@ -165,10 +165,10 @@ TEST(a_task_behind_a_stuck_poll_is_moved_and_runs_elsewhere)
         CHECK_EQ(0, weft_spawn_on(s.rt, &hog, NULL, stuck_hog, &s));
         while (!wf_load_u32(&s.holder_on, WF_ACQUIRE))
             sched_yield();
-        /* Only the rescue gets it out of there, and only one of the seats has it. */
+        /* Only the relief gets it out of there, and only one of the seats has it. */
         while (!wf_load_u32(&s.ran, WF_ACQUIRE)) {
             for (unsigned i = 0; i < s.rt->workers; i++)
-                (void)wf_seat_rescue_lifo(&s.rt->seats[i]);
+                (void)wf_relieve(&s.rt->worker[i]);
             sched_yield();
         }
         CHECK_EQ(0, weft_join_blocking(hog, &result));
@@ -268,34 +268,34 @@ static int pair_all(void *arg)
     return 0;
 }
 
-struct rescuer {
+struct reliever {
     weft_runtime *rt;
     struct wf_atomic_u32 done;
-    uint64_t moved;
+    uint64_t relieved;
 };
 
-static void *rescue_all_the_time(void *arg)
+static void *relieve_all_the_time(void *arg)
 {
-    struct rescuer *r = arg;
+    struct reliever *r = arg;
 
     while (!wf_load_u32(&r->done, WF_ACQUIRE))
         for (unsigned i = 0; i < r->rt->workers; i++)
-            r->moved += wf_seat_rescue_lifo(&r->rt->seats[i]);
+            r->relieved += wf_relieve(&r->rt->worker[i]);
     return NULL;
 }
 
-TEST(rescues_at_any_moment_lose_and_double_nothing)
+TEST(reliefs_at_any_moment_lose_and_double_nothing)
 {
     uint64_t hops = test_scaled(5000);
 
     if (no_membarrier())
         TEST_SKIP("no membarrier");
     for (size_t i = 1; i < test_flavour_count; i++) {
-        struct rescuer r = {.rt = test_runtime_new(&test_flavours[i])};
+        struct reliever r = {.rt = test_runtime_new(&test_flavours[i])};
         pthread_t thread;
         int result = -1;
 
-        CHECK_EQ(0, pthread_create(&thread, NULL, rescue_all_the_time, &r));
+        CHECK_EQ(0, pthread_create(&thread, NULL, relieve_all_the_time, &r));
         CHECK_EQ(0, weft_block_on(r.rt, pair_all, &hops, &result));
         CHECK_EQ(0, result);
         wf_store_u32(&r.done, 1, WF_RELEASE);
@@ -309,4 +309,4 @@ END_TEST
 TEST_MAIN("seat", a_seat_is_taken_once_and_not_while_its_holder_is_inside,
           holder_and_taker_are_never_inside_together,
           a_task_behind_a_stuck_poll_is_moved_and_runs_elsewhere,
-          rescues_at_any_moment_lose_and_double_nothing)
+          reliefs_at_any_moment_lose_and_double_nothing)

@@ -182,6 +182,17 @@ void wf_ticks_calibrate(void)
 {
 }
 
+uint32_t wf_sys_thread_id(void)
+{
+    return model_thread_self();
+}
+
+bool wf_sys_thread_is_blocked(uint32_t id)
+{
+    (void)id;
+    return false;
+}
+
 int wf_sys_timer_slack(uint64_t ns)
 {
     (void)ns;

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * relieve.c - a task that blocks or computes for long keeps its thread, and nothing else.
+ *
+ * IDEA     Everything on a seat but the LIFO slot can be taken by others at any time. So a stuck worker is
+ *          relieved by giving its slot away, marking its seat (what the poll still wakes goes to the
+ *          injection queue) and letting another thread work in its place: a sleeping worker, or
+ *          else a stand-in, whose bare seat has queues only; it arms timers and registers descriptors with the
+ *          seat that it stands in for, which stay when it goes. When the stuck poll ends, its
+ *          worker goes on as before, and one stand-in is too many: the next that has nothing
+ *          to do or looks around retires, hands on what it has, and waits to be called again.
+ * INVARIANTS
+ *     B1   stuck counts the seats that are RELIEVED, or about to be; active the stand-ins that poll. A stand-in
+ *          retires only while active > stuck, under the lock, so that relieved workers never outnumber the
+ *          threads in their place by that.
+ *     B2   A stand-in that retires leaves nothing: its tasks are injected, one by one, as from outside.
+ * LOCKS    WF_RANK_RELIEF: calling, retiring, making and ending threads. Nothing is pushed under it.
+ * ORDER    made: release when an entry is there, acquire by who walks over all seats. called: release,
+ *          acquire: home is written before.
+ * REJECTED Letting a stand-in adopt the stuck seat: the slab, the stacks and the counters of a seat belong to
+ *          the thread in the poll, which may go on to use them while it computes.
+ * TESTS    tests/api/test_stall.c, tests/unit/test_seat.c, tests/model/test_seat.c
+ */
+#include "sched/relieve.h"
+
+#include "base/clock.h"
+#include "base/sys.h"
+#include "sched/life.h"
+#include "sched/migrate.h"
+
+#include <errno.h>
+#include <string.h>
+#include <weft/time.h>
+
+static struct wf_standin *standin_of(struct wf_worker *w)
+{
+    return wf_container_of(w, struct wf_standin, worker);
+}
+
+unsigned wf_runtime_seats(const struct weft_runtime *rt)
+{
+    /* acquire: pairs with standin_make */
+    return rt->workers + wf_load_u32(&rt->relief.made, WF_ACQUIRE);
+}
+
+struct wf_seat *wf_runtime_seat(const struct weft_runtime *rt, unsigned i)
+{
+    return i < rt->workers ? &rt->seats[i] : &rt->relief.standin[i - rt->workers]->seat;
+}
+
+int wf_relief_init(struct weft_runtime *rt)
+{
+    struct wf_relief *r = &rt->relief;
+
+    wf_lock_init(&r->lock, WF_RANK_RELIEF);
+    r->max = rt->single ? 0 : rt->set.config.max_standins;
+    if (r->max == 0)
+        return 0;
+    r->standin = wf_sys_calloc(r->max, sizeof(struct wf_standin *));
+    return r->standin ? 0 : -ENOMEM;
+}
+
+void wf_relief_release(struct weft_runtime *rt)
+{
+    struct wf_relief *r = &rt->relief;
+
+    /* relaxed: nobody else is left */
+    for (unsigned i = 0; i < wf_load_u32(&r->made, WF_RELAXED); i++) {
+        wf_seat_release_bare(&r->standin[i]->seat);
+        wf_sys_free(r->standin[i]);
+    }
+    wf_sys_free(r->standin);
+}
+
+bool wf_relieve(struct wf_worker *w)
+{
+    struct weft_runtime *rt = w->rt;
+
+    /* B1: before, so that its end finds itself counted. relaxed: a number, looked at again */
+    wf_add_u32(&rt->relief.stuck, 1, WF_RELAXED);
+    if (!wf_seat_relieve(w->seat)) {
+        wf_sub_u32(&rt->relief.stuck, 1, WF_RELAXED);
+        return false;
+    }
+    wf_count_u64(&rt->relief.stalls, 1);
+    return true;
+}
+
+bool wf_relieve_end(struct wf_worker *w)
+{
+    if (!wf_seat_resume(w->seat))
+        return false;
+    wf_sub_u32(&w->rt->relief.stuck, 1, WF_RELAXED);
+    return true;
+}
+
+/* --- the threads of stand-ins --- */
+
+/* Everything to where others find it. */
+static void standin_hand_on(struct wf_worker *w)
+{
+    struct wf_seat *s = w->seat;
+    struct weft_task *t = s->lifo;
+
+    s->lifo = NULL;
+    if (t)
+        wf_runtime_inject(w->rt, t);
+    while ((t = wf_deque_take_oldest(&s->ready)) || (t = wf_deque_take_newest(&s->backlog)) ||
+           (t = wf_migrate_left(s)))
+        wf_runtime_inject(w->rt, t);
+}
+
+/* Wait to be called. False: it is time to go, for nobody has called for so long, or the runtime has stopped. */
+static bool standin_wait(struct wf_standin *in)
+{
+    struct weft_runtime *rt = in->worker.rt;
+    uint64_t until = weft_instant_add(wf_clock_now(), rt->set.config.thread_keep_alive);
+    bool stay;
+
+    /* acquire: pairs with relief_call */
+    while (!wf_load_u32(&in->called, WF_ACQUIRE)) {
+        uint64_t now = wf_clock_now();
+
+        if (wf_runtime_stopped(rt))
+            return false;
+        if (now < until) {
+            wf_sys_futex_wait(&in->called, 0, until - now);
+            continue;
+        }
+        wf_lock(&rt->relief.lock);
+        /* relaxed: under the lock */
+        stay = wf_load_u32(&in->called, WF_RELAXED) != 0;
+        in->started = stay;
+        wf_unlock(&rt->relief.lock);
+        if (!stay)
+            return false;
+    }
+    /* relaxed: only set again once it has retired */
+    wf_store_u32(&in->called, 0, WF_RELAXED);
+    return !wf_runtime_stopped(rt);
+}
+
+static void standin_work(struct wf_worker *w)
+{
+    weft_runtime *rt = w->rt;
+
+    w->retired = false;
+    wf_worker_enter(w, rt, w->seat);
+    while (!w->retired && !wf_runtime_stopped(rt))
+        /* It also wakes when it was idle for that long: nobody may need it any more. */
+        wf_worker_run(w, NULL, weft_instant_add(wf_clock_now(), rt->set.config.thread_keep_alive));
+    if (w->retired)
+        standin_hand_on(w);
+    wf_worker_leave(w);
+    if (wf_runtime_stopped(rt))
+        /* P4.b: as every worker */
+        wf_hub_signal(&rt->hub);
+    wf_lock(&rt->relief.lock);
+    standin_of(w)->in_use = false;
+    wf_unlock(&rt->relief.lock);
+}
+
+static void *standin_thread(void *arg)
+{
+    struct wf_standin *in = arg;
+    weft_runtime *rt = in->worker.rt;
+    const weft_config *c = &rt->set.config;
+
+    wf_thread_begin(rt);
+    while (standin_wait(in))
+        standin_work(&in->worker);
+    if (c->on_thread_stop)
+        c->on_thread_stop(c->hook_user);
+    /* relaxed: who waits for it joins the thread then */
+    wf_store_u32(&in->worker.left, 1, WF_RELAXED);
+    wf_sys_futex_wake(&in->worker.left, INT32_MAX);
+    wf_runtime_put(rt);
+    return NULL;
+}
+
+/* Under the lock. NULL: no memory, or no more are allowed. */
+static struct wf_standin *standin_make(struct weft_runtime *rt)
+{
+    struct wf_relief *r = &rt->relief;
+    unsigned made = wf_load_u32(&r->made, WF_RELAXED);
+    struct wf_standin *in;
+
+    if (made == r->max)
+        return NULL;
+    in = wf_sys_aligned_alloc(WF_CACHE_LINE,
+                              (sizeof(*in) + WF_CACHE_LINE - 1) & ~(size_t)(WF_CACHE_LINE - 1));
+    if (!in)
+        return NULL;
+    memset(in, 0, sizeof(*in));
+    if (wf_seat_init_bare(&in->seat, rt, rt->workers + made, true, rt->set.config.rng_seed) < 0) {
+        wf_sys_free(in);
+        return NULL;
+    }
+    in->worker.rt = rt;
+    in->worker.seat = &in->seat;
+    in->worker.standin = true;
+    r->standin[made] = in;
+    /* release: the entry, for who walks over all seats */
+    wf_store_u32(&r->made, made + 1, WF_RELEASE);
+    return in;
+}
+
+/* Under the lock: one that does nothing, with a thread if there is one. */
+static struct wf_standin *standin_find(struct weft_runtime *rt)
+{
+    struct wf_relief *r = &rt->relief;
+    struct wf_standin *bare = NULL;
+
+    for (unsigned i = 0; i < wf_load_u32(&r->made, WF_RELAXED); i++) {
+        struct wf_standin *in = r->standin[i];
+
+        if (in->in_use)
+            continue;
+        if (in->started)
+            return in;
+        bare = bare ? bare : in;
+    }
+    return bare ? bare : standin_make(rt);
+}
+
+/* Under the lock. */
+static int standin_start(struct wf_standin *in)
+{
+    weft_runtime *rt = in->worker.rt;
+    sigset_t before;
+    int rc;
+
+    if (in->joinable)
+        (void)pthread_join(in->worker.handle, NULL);
+    in->joinable = false;
+    wf_store_u32(&in->worker.left, 0, WF_RELAXED);
+    wf_add_u32(&rt->users, 1, WF_RELAXED);
+    wf_thread_block_sigpipe(&before);
+    rc = wf_sys_thread_create(&in->worker.handle, standin_thread, in);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc < 0)
+        wf_sub_u32(&rt->users, 1, WF_RELAXED);
+    in->started = rc == 0;
+    in->joinable = rc == 0 && !rt->relief.detached;
+    if (rc == 0 && rt->relief.detached)
+        (void)pthread_detach(in->worker.handle);
+    return rc;
+}
+
+/* --- as many as are needed --- */
+
+/* How many stand-ins are missing, if there is something to do for them? A glance: it is repeated. */
+static unsigned relief_missing(struct weft_runtime *rt)
+{
+    /* relaxed: numbers that move */
+    unsigned stuck = wf_load_u32(&rt->relief.stuck, WF_RELAXED);
+    unsigned active = wf_load_u32(&rt->relief.active, WF_RELAXED);
+
+    return stuck > active ? stuck - active : 0;
+}
+
+static bool relief_work_waits(const struct weft_runtime *rt)
+{
+    if (wf_inject_len(&rt->inject))
+        return true;
+    for (unsigned i = 0; i < wf_runtime_seats(rt); i++) {
+        const struct wf_seat *s = wf_runtime_seat(rt, i);
+
+        if (wf_deque_len(&s->ready) || wf_deque_len(&s->backlog))
+            return true;
+    }
+    return false;
+}
+
+/* Is at least one thread left that is not stuck? */
+static bool relief_all_stuck(const struct weft_runtime *rt, unsigned missing)
+{
+    return missing >= rt->workers;
+}
+
+/* Under the lock. False: none can be had. */
+static bool relief_call(struct weft_runtime *rt, struct wf_seat *home)
+{
+    struct wf_standin *in = standin_find(rt);
+
+    if (!in)
+        return false;
+    if (!in->started && standin_start(in) < 0)
+        return false;
+    in->in_use = true;
+    in->worker.home = home;
+    wf_add_u32(&rt->relief.active, 1, WF_RELAXED);
+    /* release: home; pairs with standin_wait */
+    wf_store_u32(&in->called, 1, WF_RELEASE);
+    wf_sys_futex_wake(&in->called, 1);
+    return true;
+}
+
+unsigned wf_relief_balance(struct weft_runtime *rt, struct wf_seat *home)
+{
+    unsigned missing = relief_missing(rt);
+
+    if (missing == 0)
+        return 0;
+    /* Who sleeps sees to timers and descriptors, and is told of work. */
+    if (wf_idle_any_asleep(&rt->idle)) {
+        if (relief_work_waits(rt) && wf_idle_notify(&rt->idle))
+            wf_hub_signal(&rt->hub);
+        return 0;
+    }
+    if (!relief_all_stuck(rt, missing) && !relief_work_waits(rt))
+        return 0;
+    wf_lock(&rt->relief.lock);
+    /* One at a time: it may find that there is nothing to do for a second. */
+    missing = relief_missing(rt);
+    if (missing && !wf_runtime_stopped(rt) && relief_call(rt, home))
+        missing = 0;
+    wf_unlock(&rt->relief.lock);
+    return missing;
+}
+
+bool wf_standin_retire(struct wf_worker *w)
+{
+    struct wf_relief *r = &w->rt->relief;
+
+    /* relaxed: a glance, as most often there is no change */
+    if (wf_load_u32(&r->active, WF_RELAXED) <= wf_load_u32(&r->stuck, WF_RELAXED))
+        return false;
+    wf_lock(&r->lock);
+    /* B1 */
+    if (wf_load_u32(&r->active, WF_RELAXED) > wf_load_u32(&r->stuck, WF_RELAXED)) {
+        wf_sub_u32(&r->active, 1, WF_RELAXED);
+        w->retired = true;
+    }
+    wf_unlock(&r->lock);
+    return w->retired;
+}
+
+/* --- the end --- */
+
+void wf_relief_stop(struct weft_runtime *rt)
+{
+    struct wf_relief *r = &rt->relief;
+
+    wf_lock(&r->lock);
+    for (unsigned i = 0; i < wf_load_u32(&r->made, WF_RELAXED); i++) {
+        /* release: the phase is stopped */
+        wf_store_u32(&r->standin[i]->called, 1, WF_RELEASE);
+        wf_sys_futex_wake(&r->standin[i]->called, 1);
+    }
+    wf_unlock(&r->lock);
+}
+
+bool wf_relief_join(struct weft_runtime *rt, uint64_t until_ns)
+{
+    struct wf_relief *r = &rt->relief;
+    bool all = true;
+
+    /* Stopped: none is made or started any more. relaxed: the lock of wf_relief_stop */
+    for (unsigned i = 0; i < wf_load_u32(&r->made, WF_RELAXED); i++) {
+        struct wf_standin *in = r->standin[i];
+
+        if (in->joinable)
+            all &= wf_shutdown_join(&in->worker, until_ns);
+    }
+    return all;
+}
+
+void wf_relief_detach(struct weft_runtime *rt)
+{
+    struct wf_relief *r = &rt->relief;
+
+    wf_lock(&r->lock);
+    r->detached = true;
+    for (unsigned i = 0; i < wf_load_u32(&r->made, WF_RELAXED); i++) {
+        if (r->standin[i]->joinable)
+            (void)pthread_detach(r->standin[i]->worker.handle);
+        r->standin[i]->joinable = false;
+    }
+    wf_unlock(&r->lock);
+}

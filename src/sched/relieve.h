@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * relieve.h - workers that are stuck in a poll, and the threads that stand in for them.
+ */
+#ifndef WF_SCHED_RELIEVE_H
+#define WF_SCHED_RELIEVE_H
+
+#include "base/lock.h"
+#include "sched/worker.h"
+
+/* A thread beside the workers, with a bare seat of its own. Made when first needed, and never unmade before
+ * the runtime ends. */
+struct wf_standin {
+    struct wf_worker worker; /* first: see wf_standin_of */
+    struct wf_seat seat;
+    struct wf_atomic_u32
+        called; /* futex: 1 when it is to work. By who holds the lock, and the thread */
+    /* under the lock */
+    bool in_use;   /* called, and has not yet retired for good */
+    bool started;  /* there is a thread */
+    bool joinable; /* there was one, and nobody has joined it */
+};
+
+int wf_relief_init(struct weft_runtime *rt);
+void wf_relief_release(struct weft_runtime *rt);
+
+/* Take the work from a worker that is stuck in a poll. False: it is not, or was relieved before. */
+bool wf_relieve(struct wf_worker *w);
+
+/* By a worker whose poll is over, and whose seat is taken. False: only for a moment. */
+bool wf_relieve_end(struct wf_worker *w);
+
+/* See that as many threads work as there are workers, if there is work for them. home: the seat whose timers and
+ * descriptors a new one looks after. Returns what is missing: stand-ins beyond the limit, or that
+ * cannot be started. */
+unsigned wf_relief_balance(struct weft_runtime *rt, struct wf_seat *home);
+
+/* By a stand-in: are there enough without it? Then it counts as gone, and hands on what it has. */
+bool wf_standin_retire(struct wf_worker *w);
+
+/* The runtime has stopped: all threads leave. Then they are joined; false: not all by until_ns. */
+void wf_relief_stop(struct weft_runtime *rt);
+bool wf_relief_join(struct weft_runtime *rt, uint64_t until_ns);
+/* Nobody will join them. */
+void wf_relief_detach(struct weft_runtime *rt);
+
+#endif
