@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "io/registration.h"
-#include "sched/runtime.h"
+#include "sched/relieve.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -184,20 +184,27 @@ int weft_metrics_snapshot_sized(weft_runtime *rt, weft_metrics *m, size_t size)
     if (!rt || !m)
         return wf_misuse(-EINVAL, "weft_metrics_snapshot: NULL");
     all.workers = rt->workers;
-    for (unsigned i = 0; i < rt->workers; i++) {
+    for (unsigned i = 0; i < wf_runtime_seats(rt); i++) {
+        const struct wf_seat *s = wf_runtime_seat(rt, i);
         weft_worker_metrics w;
 
-        metrics_of_seat(&rt->seats[i], &w, now - rt->started_at, now);
+        metrics_of_seat(s, &w, now - rt->started_at, now);
         metrics_add(&all.total, &w);
-        all.finished += metric(&rt->seats[i].counters.task.finished);
-        all.timers_armed += wf_wheel_count(&rt->seats[i].wheel);
+        all.finished += metric(&s->counters.task.finished);
+        if (i < rt->workers)
+            all.timers_armed += wf_wheel_count(&s->wheel);
     }
     all.spawned = metric(&rt->spawned_outside);
-    for (unsigned i = 0; i < rt->workers; i++)
-        all.spawned += metric(&rt->seats[i].counters.task.spawned);
+    for (unsigned i = 0; i < wf_runtime_seats(rt); i++)
+        all.spawned += metric(&wf_runtime_seat(rt, i)->counters.task.spawned);
     all.alive = all.spawned - all.finished;
     all.injection_depth = wf_inject_len(&rt->inject);
     all.remote_schedules = metric(&rt->remote_schedules);
+    all.stalls = metric(&rt->relief.stalls);
+    /* relaxed: as they are just now */
+    all.stalled = wf_load_u32(&rt->relief.stuck, WF_RELAXED);
+    all.standins = wf_load_u32(&rt->relief.active, WF_RELAXED);
+    all.standin_threads = wf_relief_threads(rt);
     all.io_registered = wf_io_count(rt->seats, rt->seats + rt->workers);
     memcpy(m, &all, size < sizeof(all) ? size : sizeof(all));
     return 0;

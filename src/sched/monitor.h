@@ -31,6 +31,8 @@ WF_INLINE void wf_monitor_touch(struct weft_runtime *rt)
 /* The runtime has stopped. */
 void wf_monitor_stop(struct weft_runtime *rt);
 void wf_monitor_join(struct weft_runtime *rt);
+/* Nobody is left. */
+void wf_monitor_release(struct weft_runtime *rt);
 void wf_monitor_detach(struct weft_runtime *rt);
 
 #endif

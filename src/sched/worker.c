@@ -409,7 +409,8 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
         cancelled = (wf_task_state_start(t) & WF_TASK_CANCELLED) != 0;
     }
     wf_migrate_polled(w, t);
-    th->task = t;
+    /* relaxed: the thread itself, and glances of the monitor's */
+    wf_store_ptr(&th->task_to_read, t, WF_RELAXED);
     do {
         uint32_t most = worker_run_length(w), polls = 0;
 
@@ -426,7 +427,7 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
         wf_account_end(w, t, polls);
         worker_pace(w, polls);
     } while (result == WF_POLL_YIELD && w->until_look > 0 && worker_may_repeat(w));
-    th->task = NULL;
+    wf_store_ptr(&th->task_to_read, NULL, WF_RELAXED);
     if (result == WF_POLL_PENDING) {
         if (wf_task_state_park(t)) {
             wf_store_u64(&t->ready_at, wf_thread_poll_from(th), WF_RELAXED);
@@ -502,7 +503,8 @@ static bool worker_enter_reports(const struct weft_runtime *rt)
 
 void wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_seat *seat)
 {
-    w->reports = worker_enter_reports(rt);
+    /* relaxed: a glance of the monitor's */
+    wf_store_u32(&w->reports, worker_enter_reports(rt), WF_RELAXED);
     w->rt = rt;
     w->seat = seat;
     w->thread = (struct wf_thread){
@@ -537,6 +539,6 @@ void wf_worker_leave(struct wf_worker *w)
     wf_seat_leave(w->seat);
     wf_thread_set_self(NULL);
     wf_coro_release_thread(&w->thread.native);
-    if (w->reports)
+    if (wf_load_u32(&w->reports, WF_RELAXED))
         wf_overflow_thread_leave();
 }
