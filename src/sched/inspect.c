@@ -98,6 +98,22 @@ static void dump_task(const weft_task *t, int fd)
         (void)wf_sys_write(fd, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
 }
 
+/* A line of its own, if there is something to say. */
+static void dump_relief(const struct wf_relief *r, int fd)
+{
+    /* relaxed: as they are just now */
+    unsigned stuck = wf_load_u32(&r->stuck, WF_RELAXED), active = wf_load_u32(&r->active, WF_RELAXED);
+    char line[128];
+    int n;
+
+    if (stuck == 0 && active == 0)
+        return;
+    n = snprintf(line, sizeof(line), "workers stuck in a poll: %u; threads that stand in: %u\n",
+                 stuck, active);
+    if (n > 0)
+        (void)wf_sys_write(fd, line, (size_t)n);
+}
+
 ssize_t weft_runtime_dump(weft_runtime *rt, int fd)
 {
     struct wf_task_walk walk = {.rt = rt};
@@ -110,6 +126,7 @@ ssize_t weft_runtime_dump(weft_runtime *rt, int fd)
         dump_task(t, fd);
         wf_task_release(t);
     }
+    dump_relief(&rt->relief, fd);
     return n;
 }
 

@@ -501,24 +501,28 @@ static bool worker_enter_reports(const struct weft_runtime *rt)
     return rc == 0;
 }
 
+/* Field by field: the monitor may still be looking at a stand-in that has left and comes again. */
+static void worker_thread_init(struct wf_worker *w)
+{
+    struct wf_thread *th = &w->thread;
+
+    th->sched = &w->rt->sched;
+    th->wheel = &w->home->wheel;
+    th->poller = &w->home->poller;
+    th->slab = &w->seat->slab;
+    th->stacks = &w->seat->stacks;
+    th->counters = &w->seat->counters.task;
+    th->rand = &w->seat->rand;
+    wf_coro_init_thread(&th->native);
+}
+
 void wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_seat *seat)
 {
     /* relaxed: a glance of the monitor's */
     wf_store_u32(&w->reports, worker_enter_reports(rt), WF_RELAXED);
     w->rt = rt;
     w->seat = seat;
-    w->thread = (struct wf_thread){
-        .sched = &rt->sched,
-        .wheel = &w->home->wheel,
-        .poller = &w->home->poller,
-        .slab = &seat->slab,
-        .stacks = &seat->stacks,
-        .counters = &seat->counters.task,
-        .rand = &seat->rand,
-        .next_id = w->thread.next_id,
-        .end_id = w->thread.end_id,
-    };
-    wf_coro_init_thread(&w->thread.native);
+    worker_thread_init(w);
     wf_account_restart(w);
     w->until_look = 0;
     w->alarmed = wf_wheel_lowered(&w->home->wheel);
