@@ -250,18 +250,24 @@ static void report_print(struct wf_report *r, const weft_stall *s)
 
 /* --- the report --- */
 
-/* Where the thread is, as far as that can be found out without disturbing it. */
-static unsigned report_frames(struct wf_report *r, const struct wf_worker *w, bool blocked,
-                              const struct wf_sys_call *in)
+/*
+ * Where the thread is, as far as that can be found out without disturbing it. It is looked at again, right
+ * before it is asked: it may have begun to wait, or to wait for something else.
+ */
+static unsigned report_frames(struct wf_report *r, const struct wf_worker *w)
 {
+    uint32_t id = wf_load_u32(&w->tid, WF_RELAXED);
+    struct wf_sys_call in;
+    bool blocked = wf_sys_thread_is_blocked(id, &in);
     unsigned count = 0;
 
     /* relaxed: set before its poll began */
-    if (wf_load_u32(&w->reports, WF_RELAXED) && (!blocked || wf_syscall_restarts(in)))
-        count = wf_backtrace_of_thread(wf_load_u32(&w->tid, WF_RELAXED), r->frames,
-                                       WF_REPORT_WAIT_NS);
-    if (count == 0 && w->rt->set.signal_reports && in->pc) {
-        r->frames[0] = (void *)(uintptr_t)in->pc; /* NOLINT(performance-no-int-to-ptr) */
+    if (!wf_load_u32(&w->reports, WF_RELAXED))
+        return 0;
+    if (!blocked || wf_syscall_restarts(&in))
+        count = wf_backtrace_of_thread(id, r->frames, WF_REPORT_WAIT_NS);
+    if (count == 0 && in.pc) {
+        r->frames[0] = (void *)(uintptr_t)in.pc; /* NOLINT(performance-no-int-to-ptr) */
         count = 1;
     }
     return count;
@@ -287,7 +293,7 @@ void wf_report_stall(struct wf_report *r, struct wf_worker *w, uint64_t held_ns,
     bool tell = first && report_may(r, wf_clock_now());
 
     if (tell)
-        s.frame_count = report_frames(r, w, blocked, in);
+        s.frame_count = report_frames(r, w);
     if (tell && place)
         place->told = true;
     if (c->on_stall)

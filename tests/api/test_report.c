@@ -58,20 +58,23 @@ static void remember(void *user, const weft_stall *s)
     atomic_store(&seen_count, n + 1);
 }
 
+/* Reports before that one were of other stalls. */
+static atomic_uint since;
+
 /* The latest report of a task of that name; NULL: none since. */
-static const struct seen *told_of(const char *name, unsigned since)
+static const struct seen *told_of(const char *name)
 {
-    for (unsigned n = atomic_load(&seen_count); n > since; n--)
+    for (unsigned n = atomic_load(&seen_count); n > atomic_load(&since); n--)
         if (strcmp(seen[n - 1].name, name) == 0)
             return &seen[n - 1];
     return NULL;
 }
 
-static const struct seen *wait_for(const char *name, unsigned since)
+static const struct seen *wait_for(const char *name)
 {
     const struct seen *s;
 
-    while (!(s = told_of(name, since)))
+    while (!(s = told_of(name)))
         CHECK_EQ(0, weft_sleep(WEFT_MS(1)));
     return s;
 }
@@ -88,7 +91,7 @@ int sleep_in_this_function(const char *name);
 
 __attribute__((noinline)) int spin_in_this_function(const char *name)
 {
-    while (!atomic_load(&hog_stop) && !told_of(name, 0))
+    while (!atomic_load(&hog_stop) && !told_of(name))
         continue;
     return 0;
 }
@@ -105,9 +108,9 @@ __attribute__((noinline)) int read_in_this_function(int fd)
 /* Until it was told of; no sleep may be cut short. */
 __attribute__((noinline)) int sleep_in_this_function(const char *name)
 {
-    const struct timespec some = {.tv_nsec = 20000000};
+    const struct timespec some = {.tv_nsec = 100000000};
 
-    while (!told_of(name, 0))
+    while (!told_of(name))
         CHECK_EQ(0, nanosleep(&some, NULL));
     return 0;
 }
@@ -141,8 +144,8 @@ static int poller(void *unused)
     const char *name = my_name();
 
     (void)unused;
-    while (!told_of(name, 0))
-        CHECK_EQ(0, poll(&nothing, 1, 20));
+    while (!told_of(name))
+        CHECK_EQ(0, poll(&nothing, 1, 100));
     return 0;
 }
 
@@ -175,7 +178,7 @@ static void run(weft_fn *fn, weft_stall_hook *hook, weft_switch signals, weft_du
     weft_runtime *rt;
     int result = -1;
 
-    test_watchdog(30);
+    test_watchdog(20);
     CHECK_EQ(0, pipe(hog_pipe));
     CHECK_EQ(0, weft_runtime_new(&rt, &config));
     CHECK_EQ(0, weft_block_on(rt, fn, NULL, &result));
@@ -194,42 +197,49 @@ static bool calls_are_seen(void)
     return !test_emulated() && !ON_VALGRIND;
 }
 
+/* Until it is seen waiting: on a busy machine a thread may be late on its way there, or back. */
+static const struct seen *see_waiting(const char *name, weft_fn *fn)
+{
+    const struct seen *s;
+
+    do {
+        weft_task *t;
+        uint64_t id;
+
+        atomic_store(&since, atomic_load(&seen_count));
+        t = stall(name, fn);
+        id = weft_task_id(t);
+        s = wait_for(name);
+        CHECK_EQ(id, s->stall.task_id);
+        if (fn == reader)
+            release_readers(1);
+        join(t);
+    } while (!s->stall.blocked || (calls_are_seen() && s->call[0] == '\0'));
+    CHECK(strstr(s->site, "test_report.c:") != NULL);
+    CHECK(s->stall.held >= WEFT_US(500));
+    return s;
+}
+
 static int each_is_told(void *unused)
 {
-    weft_task *t = stall("sleeps", sleeper);
-    uint64_t id = weft_task_id(t);
-    const struct seen *s;
+    const struct seen *s = see_waiting("sleeps", sleeper);
     weft_metrics m;
+    weft_task *t;
+    uint64_t id;
 
     (void)unused;
-    s = wait_for("sleeps", 0);
-    join(t);
-    CHECK_EQ(id, s->stall.task_id);
-    CHECK(strstr(s->site, "test_report.c:") != NULL);
-    CHECK(s->stall.blocked);
-    CHECK(s->stall.held >= WEFT_US(500));
+    CHECK_EQ(0, s->stall.frame_count); /* no signal_reports */
     if (calls_are_seen()) {
         CHECK(strstr(s->call, "nanosleep") != NULL);
         CHECK(s->stall.system_call >= 0);
     }
-    CHECK_EQ(0, s->stall.frame_count); /* no signal_reports */
-
-    t = stall("reads", reader);
-    id = weft_task_id(t);
-    s = wait_for("reads", 0);
-    CHECK_EQ(0, weft_metrics_snapshot(weft_runtime_current(), &m));
-    CHECK(m.stalls >= 2);
-    CHECK(m.stalled >= 1);
-    release_readers(1);
-    join(t);
-    CHECK_EQ(id, s->stall.task_id);
-    CHECK(s->stall.blocked);
+    s = see_waiting("reads", reader);
     if (calls_are_seen())
         CHECK_STR("read", s->call);
 
     t = stall("computes", spinner);
     id = weft_task_id(t);
-    s = wait_for("computes", 0);
+    s = wait_for("computes");
     join(t);
     CHECK_EQ(id, s->stall.task_id);
     CHECK(strstr(s->site, "test_report.c:") != NULL);
@@ -238,6 +248,8 @@ static int each_is_told(void *unused)
         CHECK_EQ(-1, s->stall.system_call);
         CHECK_STR("", s->call);
     }
+    CHECK_EQ(0, weft_metrics_snapshot(weft_runtime_current(), &m));
+    CHECK(m.stalls >= 3);
     return 0;
 }
 
@@ -251,14 +263,13 @@ END_TEST
 static int thrice(void *unused)
 {
     weft_task_options o = {.name = "reads", .site = "one place"};
-    unsigned before = 0;
 
     (void)unused;
     for (unsigned i = 1; i <= 3; i++) {
         weft_task *t = weft_spawn_with(&o, reader, NULL);
-        const struct seen *s = wait_for("reads", before);
+        const struct seen *s = wait_for("reads");
 
-        before = atomic_load(&seen_count);
+        atomic_store(&since, atomic_load(&seen_count));
         CHECK_STR("one place", s->site);
         CHECK_EQ(i, s->stall.site_stalls);
         release_readers(1);
@@ -281,12 +292,12 @@ static int known(void *unused)
     weft_task *t = weft_spawn_with(&o, reader, NULL);
 
     (void)unused;
-    (void)wait_for("first", 0);
+    (void)wait_for("first");
     release_readers(1);
     join(t);
     o.name = "second";
     t = weft_spawn_with(&o, spinner, NULL);
-    CHECK(wait_for("second", 0)->stall.held >= WEFT_US(500));
+    CHECK(wait_for("second")->stall.held >= WEFT_US(500));
     join(t);
     return 0;
 }
@@ -305,13 +316,13 @@ static int undisturbed(void *unused)
     weft_task *t = stall("sleeps", sleeper);
 
     (void)unused;
-    (void)wait_for("sleeps", 0);
+    (void)wait_for("sleeps");
     join(t);
     t = stall("polls", poller);
-    (void)wait_for("polls", 0);
+    (void)wait_for("polls");
     join(t);
     t = stall("reads", reader);
-    (void)wait_for("reads", 0);
+    (void)wait_for("reads");
     release_readers(1);
     join(t);
     return 0;
@@ -337,7 +348,7 @@ static int raise_urgent(void *unused)
     weft_task *t = stall("computes", spinner);
 
     (void)unused;
-    (void)wait_for("computes", 0);
+    (void)wait_for("computes");
     join(t);
     CHECK_EQ(0, atomic_load(&urgent));
     CHECK_EQ(0, raise(SIGURG));
@@ -430,9 +441,7 @@ static int once(void *unused)
     join(t);
     CHECK_EQ(1, count_printed("\"hog\""));
     CHECK_EQ(1, count_printed("\"last hog\""));
-    CHECK(count_printed("others do its work\n") >= 2);
-    if (calls_are_seen())
-        CHECK(count_printed(", blocked in read; others") == 2);
+    CHECK(count_printed("; others do its work\n") >= 2);
     return 0;
 }
 
@@ -487,33 +496,55 @@ TEST(no_more_than_ten_are_printed_in_a_second)
 
 END_TEST
 
+/* From new places, until the innermost function of ours is printed, and that it waits if it does: on a busy machine a
+ * thread may be late on its way there, or to answer. */
+static void see_function(const char *name, weft_fn *fn, const char *what)
+{
+    static char site[32];
+    static unsigned n;
+
+    while (count_printed(name) == 0 || count_printed(what) == 0) {
+        uint64_t before = stalls();
+        weft_task *t;
+
+        (void)snprintf(site, sizeof(site), "place %u.", n++);
+        atomic_store(&hog_stop, false);
+        t = weft_spawn_with(&(weft_task_options){.site = site}, fn, NULL);
+        while (stalls() == before)
+            CHECK_EQ(0, weft_sleep(WEFT_MS(1)));
+        CHECK_EQ(0, weft_sleep(WEFT_MS(10))); /* a chance for the report: else it is tried again */
+        atomic_store(&hog_stop, true);
+        if (fn == reader)
+            release_readers(1);
+        join(t);
+    }
+}
+
 static int backtraces(void *unused)
 {
-    weft_task *t = stall("spins", spinner);
-
     (void)unused;
-    wait_printed("\"spins\"");
-    wait_printed("spin_in_this_function+0x");
-    atomic_store(&hog_stop, true);
-    join(t);
-    t = stall("reads", reader);
-    wait_printed("\"reads\"");
-    wait_printed("read_in_this_function+0x");
-    release_readers(1);
-    join(t);
+    see_function("spin_in_this_function+0x", spinner, ", computing; ");
+    see_function("read_in_this_function+0x", reader, ", blocked in read; ");
     return 0;
 }
 
 /* Of a sleep the innermost function alone: to ask for more would end it. */
 static int innermost(void *unused)
 {
-    weft_task *t = stall("sleeps", sleeper);
     const struct seen *s;
     Dl_info info;
 
     (void)unused;
-    s = wait_for("sleeps", 0);
-    join(t);
+    for (unsigned i = 0; i < 1; i += s->stall.blocked && s->stall.site_stalls == 1) {
+        static char site[32];
+        weft_task *t;
+
+        (void)snprintf(site, sizeof(site), "%u", atomic_load(&seen_count));
+        atomic_store(&since, atomic_load(&seen_count));
+        t = weft_spawn_with(&(weft_task_options){.name = "sleeps", .site = site}, sleeper, NULL);
+        s = wait_for("sleeps");
+        join(t);
+    }
     CHECK_EQ(1, s->stall.frame_count);
     CHECK(dladdr(s->frames[0], &info) != 0);
     CHECK(info.dli_sname && strstr(info.dli_sname, "nanosleep"));
