@@ -19,7 +19,7 @@ int wf_monitor_start(struct weft_runtime *rt);
 
 WF_COLD void wf_monitor_wake(struct weft_runtime *rt);
 
-/* By a worker that has left its sleep, said so, and is about to work. */
+/* By a worker that begins, or has left its sleep, said so, and is about to work. */
 WF_INLINE void wf_monitor_touch(struct weft_runtime *rt)
 {
     /* relaxed: the monitor's membarrier comes between its store and its look at the workers */

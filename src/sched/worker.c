@@ -29,6 +29,7 @@
 #include "fiber/overflow.h"
 #include "sched/account.h"
 #include "sched/migrate.h"
+#include "sched/monitor.h"
 #include "sched/relieve.h"
 #include "task/fiber_task.h"
 
@@ -534,6 +535,7 @@ void wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_sea
     /* relaxed: glances of the monitor's */
     wf_store_u32(&w->tid, wf_sys_thread_id(), WF_RELAXED);
     wf_store_u32(&w->entered, 1, WF_RELAXED);
+    wf_monitor_touch(rt);
 }
 
 void wf_worker_leave(struct wf_worker *w)

@@ -7,6 +7,7 @@
  */
 #include "support.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
@@ -14,6 +15,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -563,7 +565,84 @@ TEST(with_signal_reports_the_functions_are_named)
 
 END_TEST
 
-TEST_MAIN("report", a_stall_is_told_with_task_place_time_and_call, the_hook_is_told_each_time,
+/* --- the monitor --------------------------------------------------------------------------------------- */
+
+/* One line about a thread of this process. */
+static void task_file(const char *id, const char *name, char *to, int size)
+{
+    char path[300];
+    FILE *f;
+
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%s/%s", id, name);
+    f = fopen(path, "re");
+    if (!f || !fgets(to, size, f))
+        to[0] = '\0';
+    if (f)
+        CHECK_EQ(0, fclose(f));
+}
+
+/* Does it wait without a time limit: in futex, whose fourth argument is none? */
+static bool monitor_sleeps(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    unsigned long long limit = 1;
+    struct dirent *entry;
+    char line[256];
+    long call = -1;
+
+    CHECK(dir != NULL);
+    while ((entry = readdir(dir))) {
+        task_file(entry->d_name, "comm", line, sizeof(line));
+        if (strcmp(line, "weft-monitor\n") != 0)
+            continue;
+        task_file(entry->d_name, "syscall", line, sizeof(line));
+        if (sscanf(line, "%ld %*x %*x %*x %llx", &call, &limit) != 2)
+            call = -1;
+    }
+    CHECK_EQ(0, closedir(dir));
+    return call == SYS_futex && limit == 0;
+}
+
+static atomic_bool has_slept;
+
+/* The workers begin once the monitor has seen that nobody works. */
+static void be_late(void *unused)
+{
+    (void)unused;
+    while (!atomic_load(&has_slept)) {
+        if (monitor_sleeps())
+            atomic_store(&has_slept, true);
+        CHECK_EQ(0, usleep(1000));
+    }
+}
+
+static int stall_at_once(void *unused)
+{
+    (void)unused;
+    return spin_in_this_function(my_name());
+}
+
+TEST(a_worker_that_begins_with_a_stall_is_seen)
+{
+    weft_config config = {.worker_threads = 2,
+                          .ignore_env = WEFT_ON,
+                          .on_thread_start = be_late,
+                          .on_stall = remember,
+                          .hook_user = seen};
+    weft_runtime *rt;
+
+    if (!calls_are_seen())
+        TEST_SKIP("what the monitor does cannot be seen here");
+    test_watchdog(20);
+    CHECK_EQ(0, weft_runtime_new(&rt, &config));
+    CHECK_EQ(0, weft_block_on(rt, stall_at_once, NULL, NULL));
+    weft_runtime_free(rt);
+}
+
+END_TEST
+
+TEST_MAIN("report", a_worker_that_begins_with_a_stall_is_seen,
+          a_stall_is_told_with_task_place_time_and_call, the_hook_is_told_each_time,
           a_place_that_stalled_before_is_relieved_sooner, no_call_is_cut_short_by_a_report,
           the_programs_own_handler_is_kept, a_place_is_printed_once,
           no_more_than_ten_are_printed_in_a_second, with_signal_reports_the_functions_are_named)
