@@ -28,6 +28,7 @@
 #include "base/sys.h"
 #include "fiber/overflow.h"
 #include "sched/account.h"
+#include "sched/held.h"
 #include "sched/migrate.h"
 #include "sched/monitor.h"
 #include "sched/relieve.h"
@@ -414,12 +415,14 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
     wf_store_ptr(&th->task_to_read, t, WF_RELAXED);
     do {
         uint32_t most = worker_run_length(w), polls = 0;
+        uint64_t held = wf_held_begin();
 
         do {
             th->budget = WF_COOP_BUDGET;
             worker_hook(w->rt->set.config.on_task_poll_start, w, t);
             wf_seat_leave(s);
             result = stackless ? wf_async_poll(t, cancelled) : wf_fiber_poll(t, th, cancelled);
+            wf_held_end(t, result == WF_POLL_DONE, held);
             worker_hook(w->rt->set.config.on_task_poll_stop, w, t);
             if (wf_unlikely(!wf_seat_enter(s)))
                 worker_wait_seat(w);
