@@ -156,7 +156,7 @@ static void standin_work(struct wf_worker *w)
 
     w->retired = false;
     standin_asleep(&w->seat->counters, false);
-    wf_worker_enter(w, rt, w->seat);
+    wf_worker_enter(w);
     while (!w->retired && !wf_runtime_stopped(rt))
         /* It also wakes when it was idle for that long: nobody may need it any more. */
         wf_worker_run(w, NULL, weft_instant_add(wf_clock_now(), rt->set.config.thread_keep_alive));

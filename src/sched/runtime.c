@@ -94,7 +94,7 @@ static void *runtime_thread(void *arg)
     weft_runtime *rt = w->rt;
 
     wf_thread_begin(rt);
-    wf_worker_enter(w, rt, w->seat);
+    wf_worker_enter(w);
     wf_worker_run(w, NULL, WEFT_FOREVER);
     if (rt->set.config.on_thread_stop)
         rt->set.config.on_thread_stop(rt->set.config.hook_user);

@@ -520,12 +520,10 @@ static void worker_thread_init(struct wf_worker *w)
     wf_coro_init_thread(&th->native);
 }
 
-void wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_seat *seat)
+void wf_worker_enter(struct wf_worker *w)
 {
     /* relaxed: a glance of the monitor's */
-    wf_store_u32(&w->reports, worker_enter_reports(rt), WF_RELAXED);
-    w->rt = rt;
-    w->seat = seat;
+    wf_store_u32(&w->reports, worker_enter_reports(w->rt), WF_RELAXED);
     worker_thread_init(w);
     wf_account_restart(w);
     w->until_look = 0;
@@ -533,12 +531,12 @@ void wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_sea
     w->searching = false;
     w->inject_wait = 0;
     wf_thread_set_self(&w->thread);
-    if (!wf_seat_enter(seat))
+    if (!wf_seat_enter(w->seat))
         worker_wait_seat(w);
     /* relaxed: glances of the monitor's */
     wf_store_u32(&w->tid, wf_sys_thread_id(), WF_RELAXED);
     wf_store_u32(&w->entered, 1, WF_RELAXED);
-    wf_monitor_touch(rt);
+    wf_monitor_touch(w->rt);
 }
 
 void wf_worker_leave(struct wf_worker *w)

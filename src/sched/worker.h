@@ -52,8 +52,9 @@ struct wf_worker {
 unsigned wf_runtime_seats(const struct weft_runtime *rt);
 struct wf_seat *wf_runtime_seat(const struct weft_runtime *rt, unsigned i);
 
-/* A thread's way in and out: sets up and tears down what the thread needs to poll tasks. home is set. */
-void wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_seat *seat);
+/* A thread's way in and out: sets up and tears down what the thread needs to poll tasks. rt, seat and
+ * home are set. */
+void wf_worker_enter(struct wf_worker *w);
 void wf_worker_leave(struct wf_worker *w);
 
 /* Poll tasks until the runtime has stopped, or root (may be NULL) has ended, or the clock has reached until. */
