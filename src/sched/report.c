@@ -13,7 +13,7 @@
  *          waits for it. So workers are relieved, and stand-ins called, before anything is reported.
  * REJECTED Unwinding a thread that waits in a call which a signal would end: of its registers only two
  *          are to be had (/proc), and most frames need more. It is told where it entered the kernel.
- * TESTS    tests/api/test_report.c, tests/unit/test_report.c
+ * TESTS    tests/api/test_report.c
  */
 #include "sched/report.h"
 
