@@ -10,7 +10,8 @@
  * WHO      install, uninstall: any thread. One asks at a time; another is answered nothing.
  * INVARIANTS
  *     T1   The handler makes no system call, allocates nothing and takes no lock of ours.
- *     T2   A signal that comes when nobody waits any more changes nothing.
+ *     T2   A signal that comes when nobody waits any more changes nothing. As long as it is on its way to a thread that
+ *          blocks it, the kernel drops further ones, and that thread answers nothing.
  *     T3   As V2 of overflow.h: a handler that somebody put over ours is never taken away.
  * REJECTED A real-time signal: without a handler it ends the process, and one may still be on its way when ours goes.
  *          SIGPROF and SIGUSR1: programs have uses for them.

@@ -68,7 +68,7 @@ CALL_BACK = {
 NATIVE = {
     "wf_worker_run": "a worker's loop: the fiber comes back to the thread that continued it",
     "runtime_thread": "what a worker thread starts with",
-    "runtime_drive": "a plain thread that drives a current-thread runtime",
+    "wf_drive": "a plain thread that drives a current-thread runtime",
 }
 
 # They call through pointers, but only what may not await. Each is a function of its own in every build.
@@ -81,7 +81,8 @@ NEVER_SWITCH = {
 
 # The library's uses of constant functions outside the accessors, by (function, constant function).
 ALLOWED = {
-    ("runtime_thread", "pthread_self"): "a worker thread names itself before its loop begins",
+    ("wf_thread_begin", "pthread_self"): "a worker thread names itself before its loop begins",
+    ("monitor_thread", "pthread_self"): "the monitor names itself, and polls nothing",
 }
 
 ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
