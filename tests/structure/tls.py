@@ -81,6 +81,8 @@ NEVER_SWITCH = {
 
 # The library's uses of constant functions outside the accessors, by (function, constant function).
 ALLOWED = {
+    ("runtime_thread", "pthread_self"): "the same, where that is laid in",
+    ("standin_thread", "pthread_self"): "the same",
     ("wf_thread_begin", "pthread_self"): "a worker thread names itself before its loop begins",
     ("monitor_thread", "pthread_self"): "the monitor names itself, and polls nothing",
 }
