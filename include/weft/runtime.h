@@ -34,15 +34,16 @@ typedef void weft_task_hook(void *user, const weft_task *t);
 
 /* A task that keeps its thread: what it does there, as seen from outside. */
 typedef struct weft_stall {
-    uint64_t task_id;      /* 0: it was over when it was looked at, and nothing is known of the task */
+    uint64_t task_id; /* 0: it was over when it was looked at, and nothing is known of the task */
     const char *task_name; /* "": it has none */
     const char *site;      /* "file:line" where it was spawned, or NULL */
-    uint64_t site_stalls;  /* of tasks from there, with this one; 0: too many places to count them */
-    weft_duration held;    /* how long its poll has lasted so far */
-    bool blocked;          /* waits in the kernel; else it computes */
-    int system_call;       /* the number of the call that it waits in; -1: none, or not known */
+    uint64_t site_stalls; /* of tasks from there, with this one; 0: too many places to count them */
+    weft_duration held;   /* how long its poll has lasted so far */
+    bool blocked;         /* waits in the kernel; else it computes */
+    int system_call;      /* the number of the call that it waits in; -1: none, or not known */
     const char *system_call_name; /* "read"; NULL: not known */
-    void *const *frames;  /* where it is, then the addresses that it will return to, innermost first */
+    void *const
+        *frames; /* where it is, then the addresses that it will return to, innermost first */
     unsigned frame_count; /* see weft_config.on_stall */
 } weft_stall;
 

@@ -23,7 +23,7 @@ static struct {
     struct wf_lock lock;
     /* under lock */
     unsigned installs;
-    bool linked; /* our handler is in the chain, at its end or below */
+    bool linked;              /* our handler is in the chain, at its end or below */
     struct sigaction earlier; /* written before our handler is first reachable, then constant */
 
     struct wf_atomic_u32 asking; /* 1: somebody does */

@@ -102,7 +102,8 @@ static void dump_task(const weft_task *t, int fd)
 static void dump_relief(const struct wf_relief *r, int fd)
 {
     /* relaxed: as they are just now */
-    unsigned stuck = wf_load_u32(&r->stuck, WF_RELAXED), active = wf_load_u32(&r->active, WF_RELAXED);
+    unsigned stuck = wf_load_u32(&r->stuck, WF_RELAXED),
+             active = wf_load_u32(&r->active, WF_RELAXED);
     char line[128];
     int n;
 

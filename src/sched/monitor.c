@@ -31,8 +31,8 @@ struct watch {
     weft_runtime *rt;
     unsigned eager;  /* looks left until it is calm again */
     unsigned stalls; /* to be reported */
-    uint64_t parks; /* of all workers, at the last look */
-    bool quiet;     /* nobody has stirred since the last look, and all sleep */
+    uint64_t parks;  /* of all workers, at the last look */
+    bool quiet;      /* nobody has stirred since the last look, and all sleep */
 };
 
 static struct wf_worker *monitor_worker(const weft_runtime *rt, unsigned i)

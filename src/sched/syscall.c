@@ -139,9 +139,8 @@ static bool syscall_read_restarts(int fd)
 
     if (S_ISFIFO(mode))
         return true;
-    if (!S_ISSOCK(mode) ||
-        wf_sys_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size) < 0 || limit.tv_sec ||
-        limit.tv_usec)
+    if (!S_ISSOCK(mode) || wf_sys_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &size) < 0 ||
+        limit.tv_sec || limit.tv_usec)
         return false;
     size = sizeof(least);
     return wf_sys_getsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &least, &size) == 0 && least <= 1;

@@ -36,7 +36,6 @@ struct wf_task_counters {
 };
 
 struct wf_thread {
-
     union { /* being polled; NULL between polls */
         struct weft_task *task;
         struct wf_atomic_ptr task_to_read; /* the monitor */

@@ -54,7 +54,8 @@ static void remember(void *user, const weft_stall *s)
     to->stall = *s;
     (void)snprintf(to->name, sizeof(to->name), "%s", s->task_name);
     (void)snprintf(to->site, sizeof(to->site), "%s", s->site ? s->site : "");
-    (void)snprintf(to->call, sizeof(to->call), "%s", s->system_call_name ? s->system_call_name : "");
+    (void)snprintf(to->call, sizeof(to->call), "%s",
+                   s->system_call_name ? s->system_call_name : "");
     for (unsigned i = 0; i < s->frame_count && i < 8; i++)
         to->frames[i] = s->frames[i];
     atomic_store(&seen_count, n + 1);

@@ -219,5 +219,6 @@ TEST(only_what_goes_on_by_itself_is_interrupted)
 END_TEST
 
 TEST_MAIN("backtrace", a_thread_says_where_it_is,
-          who_does_not_answer_is_not_waited_for_and_disturbs_nobody, a_handler_that_came_later_stays,
-          what_was_there_before_comes_back, only_what_goes_on_by_itself_is_interrupted)
+          who_does_not_answer_is_not_waited_for_and_disturbs_nobody,
+          a_handler_that_came_later_stays, what_was_there_before_comes_back,
+          only_what_goes_on_by_itself_is_interrupted)

@@ -81,19 +81,19 @@ static void held_unlocked(const void *lock)
 
 /* The C library's function of that name, found at the first call: others are called before our
  * constructors are. The same value may be stored by several threads. */
-#define NEXT(name)                                             \
- static __typeof__(&(name)) held_next_##name(void)             \
- {                                                             \
-  static void *found;                                          \
-  void *f = __atomic_load_n(&found, __ATOMIC_RELAXED);         \
-                                                               \
-  if (!f) {                                                    \
-   f = dlsym(RTLD_NEXT, #name);                                \
-   __atomic_store_n(&found, f, __ATOMIC_RELAXED);              \
-  }                                                            \
-  __typeof__(&(name)) call;                                    \
-  memcpy(&call, &f, sizeof(call));                             \
-  return call;                                                 \
+#define NEXT(name)                                     \
+ static __typeof__(&(name)) held_next_##name(void)     \
+ {                                                     \
+  static void *found;                                  \
+  void *f = __atomic_load_n(&found, __ATOMIC_RELAXED); \
+                                                       \
+  if (!f) {                                            \
+   f = dlsym(RTLD_NEXT, #name);                        \
+   __atomic_store_n(&found, f, __ATOMIC_RELAXED);      \
+  }                                                    \
+  __typeof__(&(name)) call;                            \
+  memcpy(&call, &f, sizeof(call));                     \
+  return call;                                         \
  }
 
 NEXT(pthread_mutex_lock)
