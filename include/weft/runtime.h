@@ -42,9 +42,8 @@ typedef struct weft_stall {
     bool blocked;         /* waits in the kernel; else it computes */
     int system_call;      /* the number of the call that it waits in; -1: none, or not known */
     const char *system_call_name; /* "read"; NULL: not known */
-    void *const
-        *frames; /* where it is, then the addresses that it will return to, innermost first */
-    unsigned frame_count; /* see weft_config.on_stall */
+    void *const *frames;          /* where it is, then return addresses, innermost first */
+    unsigned frame_count;         /* see weft_config.on_stall */
 } weft_stall;
 
 /*

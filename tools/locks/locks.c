@@ -102,6 +102,8 @@ NEXT(pthread_mutex_timedlock)
 NEXT(pthread_mutex_clocklock)
 NEXT(pthread_mutex_unlock)
 
+/* The C library's header names its parameters in a way that is its own.
+ * NOLINTBEGIN(readability-inconsistent-declaration-parameter-name) */
 EXPORT int pthread_mutex_lock(pthread_mutex_t *m)
 {
     return held_locked(held_next_pthread_mutex_lock()(m), m, __builtin_return_address(0));
@@ -133,3 +135,5 @@ EXPORT int pthread_mutex_unlock(pthread_mutex_t *m)
         held_unlocked(m);
     return rc;
 }
+
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */
