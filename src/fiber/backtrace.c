@@ -165,16 +165,17 @@ static unsigned backtrace_take(void *frames[WF_BACKTRACE_MAX], uint64_t limit_ns
 {
     uint64_t until = wf_clock_now() + limit_ns;
     uint32_t asked = BACKTRACE_WORD(backtrace.serial, BACKTRACE_ASKED);
-    uint32_t word;
 
-    /* acquire: pairs with backtrace_answer */
-    while (word = wf_load_u32(&backtrace.word, WF_ACQUIRE),
-           (word & 3) != BACKTRACE_WRITTEN && wf_clock_now() < until)
+    do {
+        /* acquire: pairs with backtrace_answer */
+        uint32_t word = wf_load_u32(&backtrace.word, WF_ACQUIRE);
+
+        if ((word & 3) == BACKTRACE_WRITTEN) {
+            memcpy(frames, backtrace.frames, backtrace.count * sizeof(*frames));
+            return backtrace.count;
+        }
         wf_sys_futex_wait(&backtrace.word, word, BACKTRACE_LOOK_NS);
-    if ((word & 3) == BACKTRACE_WRITTEN) {
-        memcpy(frames, backtrace.frames, backtrace.count * sizeof(*frames));
-        return backtrace.count;
-    }
+    } while (wf_clock_now() < until);
     /* T2. relaxed: nothing was written */
     (void)wf_cas_u32(&backtrace.word, &asked, BACKTRACE_IDLE, WF_RELAXED, WF_RELAXED);
     return 0;
