@@ -88,7 +88,7 @@ TEST(a_thread_says_where_it_is)
 {
     void *frames[WF_BACKTRACE_MAX];
     pthread_t thread;
-    unsigned n;
+    unsigned n = 0;
 
     if (!ANSWERS)
         TEST_SKIP(WITHOUT_ANSWERS);
