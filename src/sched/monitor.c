@@ -26,6 +26,8 @@
 #define EAGER_NS 250000u   /* the same, while stalls are recent */
 #define RECENT   4000u     /* looks: a second */
 
+#define BLOCKING_NS 200000u /* what was said to block is stuck after that */
+
 struct watch {
     weft_runtime *rt;
     unsigned eager; /* looks left until it is calm again */
@@ -72,7 +74,9 @@ static void monitor_look_at(struct watch *m, struct wf_worker *w, uint64_t ticks
     const weft_config *c = &m->rt->set.config;
     uint64_t stuck = monitor_stuck_ns(w, ticks);
 
-    if (stuck < c->stall_blocked)
+    uint64_t limit = wf_load_u32(&w->thread.blocking, WF_RELAXED) ? BLOCKING_NS : c->stall_blocked;
+
+    if (stuck < limit)
         return;
     if (stuck < c->stall_computing && !wf_sys_thread_is_blocked(wf_load_u32(&w->tid, WF_RELAXED))) {
         m->eager = m->eager ? m->eager : 1;

@@ -28,6 +28,7 @@
 #include "base/sys.h"
 #include "fiber/overflow.h"
 #include "sched/account.h"
+#include "sched/blocking.h"
 #include "sched/migrate.h"
 #include "sched/relieve.h"
 #include "task/fiber_task.h"
@@ -141,7 +142,10 @@ static void worker_spawned(struct wf_scheduler *sched, struct wf_thread *th, str
         wf_worker_notify(w);
 }
 
-const struct wf_scheduler_ops wf_worker_ops = {.woken = worker_woken, .spawned = worker_spawned};
+const struct wf_scheduler_ops wf_worker_ops = {.woken = worker_woken,
+                                               .spawned = worker_spawned,
+                                               .spawned_blocking = wf_pool_spawned,
+                                               .cancelled_blocking = wf_pool_cancelled};
 
 /* Half of one look's share of the injection queue to ourselves: the first task, the rest queued. */
 static struct weft_task *worker_take_injected(struct wf_worker *w)

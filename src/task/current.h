@@ -36,10 +36,11 @@ struct wf_task_counters {
 };
 
 struct wf_thread {
-    struct weft_task *task; /* being polled; NULL between polls */
-    struct wf_fiber *fiber; /* its fiber, when it is one */
-    struct wf_coro native;  /* this thread's own stack, while a fiber runs */
-    int32_t budget;         /* operations left in this poll */
+    struct weft_task *task;        /* being polled; NULL between polls */
+    struct wf_fiber *fiber;        /* its fiber, when it is one */
+    struct wf_coro native;         /* this thread's own stack, while a fiber runs */
+    int32_t budget;                /* operations left in this poll */
+    struct wf_atomic_u32 blocking; /* in weft_blocking; the monitor reads it */
     /* ticks, when the running poll (or group of polls) began; the monitor reads it */
     struct wf_atomic_u64 poll_from;
     bool exact_clock; /* polls are long: read the clock at each wake */
