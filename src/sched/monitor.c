@@ -9,7 +9,7 @@
  *          computes, or cannot be told apart, after stall_computing, or after stall_blocked if a task from the
  *          same place in the program was stuck before.
  * WHO      The monitor's thread, but wf_monitor_touch: workers; stop and join: who ends the runtime.
- * ORDER    Falling asleep: word, membarrier, a look at parked_at of all workers. A worker that wakes: parked_at,
+ * ORDER    Falling asleep: word, membarrier, a look at parked_at of all workers. A worker that begins or wakes: parked_at,
  *          then word. One of the two sees the other. Without membarrier there is no monitor.
  * TESTS    tests/api/test_stall.c
  */

@@ -30,6 +30,7 @@
 #include "sched/account.h"
 #include "sched/blocking.h"
 #include "sched/migrate.h"
+#include "sched/monitor.h"
 #include "sched/relieve.h"
 #include "task/fiber_task.h"
 
@@ -532,13 +533,14 @@ void wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_sea
     /* relaxed: glances of the monitor's */
     wf_store_u32(&w->tid, wf_sys_thread_id(), WF_RELAXED);
     wf_store_u32(&w->entered, 1, WF_RELAXED);
+    wf_monitor_touch(rt);
 }
 
 void wf_worker_leave(struct wf_worker *w)
 {
+    /* The guard stays closed: a seat without a holder is not to be relieved. */
     wf_store_u32(&w->entered, 0, WF_RELAXED);
     wf_task_free_graves(&w->thread);
-    wf_seat_leave(w->seat);
     wf_thread_set_self(NULL);
     wf_coro_release_thread(&w->thread.native);
     if (w->reports)
