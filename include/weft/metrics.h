@@ -71,7 +71,11 @@ typedef struct weft_metrics {
     uint64_t remote_schedules; /* pushes to the injection queue from outside the runtime */
     uint64_t io_registered;    /* descriptors registered now */
     uint64_t timers_armed;     /* now */
-    weft_worker_metrics total; /* sums over the workers */
+    weft_worker_metrics total; /* sums over the workers, and the threads that stand in for them */
+    uint64_t stalls;           /* polls that kept their thread for too long, ever */
+    unsigned stalled;          /* workers that are in such a poll now */
+    unsigned standins;         /* threads that work in their place now */
+    unsigned standin_threads;  /* and with those that wait to be called again */
 } weft_metrics;
 
 WEFT_API int weft_metrics_snapshot_sized(weft_runtime *rt, weft_metrics *m, size_t size);

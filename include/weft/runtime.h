@@ -32,6 +32,28 @@ typedef enum weft_io_backend {
 typedef void weft_thread_hook(void *user);
 typedef void weft_task_hook(void *user, const weft_task *t);
 
+/* A task that keeps its thread: what it does there, as seen from outside. */
+typedef struct weft_stall {
+    uint64_t task_id; /* 0: it was over when it was looked at, and nothing is known of the task */
+    const char *task_name; /* "": it has none */
+    const char *site;      /* "file:line" where it was spawned, or NULL */
+    uint64_t site_stalls; /* of tasks from there, with this one; 0: too many places to count them */
+    weft_duration held;   /* how long its poll has lasted so far */
+    bool blocked;         /* waits in the kernel; else it computes */
+    int system_call;      /* the number of the call that it waits in; -1: none, or not known */
+    const char *system_call_name; /* "read"; NULL: not known */
+    void *const
+        *frames; /* where it is, then the addresses that it will return to, innermost first */
+    unsigned frame_count; /* see weft_config.on_stall */
+} weft_stall;
+
+/*
+ * Called on the monitor's thread for each stall, once the task's worker was relieved. All that s points at
+ * is borrowed until it returns. It may allocate, print, wake and spawn; while it does not return,
+ * no other worker is relieved. It must not wait for tasks, nor shut the runtime down or free it.
+ */
+typedef void weft_stall_hook(void *user, const weft_stall *s);
+
 /*
  * How to build a runtime. Zero is the default everywhere. A field set to non-zero beats the
  * environment variable named beside it, which beats the default.
@@ -54,7 +76,8 @@ typedef struct weft_config {
                                         relieved, and others do its work. Multi-thread only */
     weft_switch
         signal_reports;      /* WEFT_SIGNAL_REPORTS=on|off; a handler that reports stack overflow,
-                                        on each thread that has memory for it;
+                                        on each thread that has memory for it, and
+                                        one of SIGURG that takes the backtraces of stalls;
                                         default on in weft_run, else off */
     weft_switch ignore_env;  /* WEFT_ON: look at no environment variable */
     uint64_t rng_seed;       /* WEFT_SEED; 0: from the system */
@@ -70,7 +93,10 @@ typedef struct weft_config {
                                       for so long is stuck; default 500 us */
     weft_duration stall_computing; /* WEFT_STALL_COMPUTING (in us); and one that computes for so
                                       long; default 5 ms */
-    uintptr_t spare_[4];           /* zero */
+    /* Told of each stall, with hook_user; then none is printed. Frames come with the first stall from
+     * each place in the program, at most ten times a second, and with signal_reports only. */
+    weft_stall_hook *on_stall;
+    uintptr_t spare_[3]; /* zero */
 } weft_config;
 
 /*

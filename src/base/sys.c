@@ -20,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -433,23 +434,69 @@ uint32_t wf_sys_thread_id(void)
     return (uint32_t)syscall(SYS_gettid);
 }
 
-bool wf_sys_thread_is_blocked(uint32_t id)
+/* One line about a thread. The monitor asks at times of its own, so no fault is planned for it. */
+static bool sys_thread_read(uint32_t id, const char *name, char *text, size_t size)
 {
-    char path[64], text[128];
-    const char *state;
+    char path[64];
     ssize_t n;
     int fd;
 
-    (void)snprintf(path, sizeof(path), "/proc/self/task/%u/stat", id);
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%u/%s", id, name);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
-    n = read(fd, text, sizeof(text) - 1);
+    n = read(fd, text, size - 1);
     (void)close(fd);
     text[n > 0 ? n : 0] = '\0';
+    return n > 0;
+}
+
+/* "running", or "35 0x7f.. (six arguments) sp pc", or "-1 sp pc". */
+static bool sys_call_parse(const char *text, struct wf_sys_call *in)
+{
+    char *end;
+
+    in->number = strtol(text, &end, 10);
+    if (end == text)
+        return false;
+    for (size_t i = 0; i < wf_array_count(in->argument) && in->number >= 0; i++)
+        in->argument[i] = strtoull(end, &end, 16);
+    (void)strtoull(end, &end, 16); /* sp */
+    in->pc = strtoull(end, &end, 16);
+    return true;
+}
+
+bool wf_sys_thread_is_blocked(uint32_t id, struct wf_sys_call *in)
+{
+    char text[256];
+    const char *state;
+
+    *in = (struct wf_sys_call){.number = -1};
+    if (sys_thread_read(id, "syscall", text, sizeof(text)))
+        return sys_call_parse(text, in);
+    /* Not in every kernel, and not where the process may not look into itself. */
+    if (!sys_thread_read(id, "stat", text, sizeof(text)))
+        return false;
     /* "12 (any name) S ...": the name may have brackets of its own */
     state = strrchr(text, ')');
     return state && state[1] == ' ' && (state[2] == 'S' || state[2] == 'D');
+}
+
+int wf_sys_thread_signal(uint32_t id, int number, void *value)
+{
+    siginfo_t info = {.si_signo = number, .si_code = SI_QUEUE};
+
+    info.si_pid = getpid();
+    info.si_uid = getuid();
+    info.si_value.sival_ptr = value;
+    return sys_result(syscall(SYS_rt_tgsigqueueinfo, getpid(), id, number, &info));
+}
+
+unsigned wf_sys_file_mode(int fd)
+{
+    struct stat s;
+
+    return fstat(fd, &s) == 0 ? s.st_mode : 0;
 }
 
 void wf_sys_thread_yield(void)

@@ -80,9 +80,20 @@ int wf_sys_timer_slack(uint64_t ns);
 int wf_sys_random(void *buffer, size_t size);
 int wf_sys_thread_create(pthread_t *thread, void *(*fn)(void *arg), void *arg);
 uint32_t wf_sys_thread_id(void); /* of the calling thread, as the kernel counts them */
-/* Does a thread of this process wait in the kernel? False also if that cannot be told. */
-bool wf_sys_thread_is_blocked(uint32_t id);
-void wf_sys_thread_yield(void); /* to whom this thread has to wait for */
+
+/* What a thread of this process waits in. */
+struct wf_sys_call {
+    long number; /* -1: in none, as after a page fault, or it is not known */
+    uint64_t argument[6];
+    uint64_t pc; /* where it entered the kernel; 0: not known */
+};
+
+/* Does a thread of this process wait in the kernel, and in what? False also if that cannot be told. */
+bool wf_sys_thread_is_blocked(uint32_t id, struct wf_sys_call *in);
+/* Queue a signal for one thread of this process; the handler finds the value. */
+int wf_sys_thread_signal(uint32_t id, int number, void *value);
+unsigned wf_sys_file_mode(int fd); /* st_mode; 0: no such descriptor */
+void wf_sys_thread_yield(void);    /* to whom this thread has to wait for */
 /* The processors that this process may use, by its affinity and its cgroup's quota; at least 1. */
 unsigned wf_sys_cpu_count(void);
 /* What the smallest quota of the process's cgroup and of all above it comes to, in processors,

@@ -2,7 +2,7 @@
 /* debugger.c - the table that a debugger reads. */
 #include "sched/debugger.h"
 
-#include "sched/worker.h"
+#include "sched/relieve.h"
 #include "task/fiber_task.h"
 
 /* clang-format off */
@@ -21,6 +21,7 @@ static const struct wf_debug_entry debugger_entries[] = {
     {"state.reference", WF_TASK_REF},
     {"flag.yielded", WF_TASK_F_YIELDED},
     {"flag.begun", WF_TASK_F_BEGUN},
+    {"taken.relieved", WF_SEAT_RELIEVED},
     {"phase.closing", WF_PHASE_CLOSING},
     {"phase.stopped", WF_PHASE_STOPPED},
     {"flavor.current_thread", WEFT_CURRENT_THREAD},
@@ -44,10 +45,16 @@ static const struct wf_debug_entry debugger_entries[] = {
     {"async_type.poll", offsetof(weft_async_type, poll)},
 
     RUNTIME(sched), RUNTIME(workers), RUNTIME(seats), RUNTIME(phase), RUNTIME(spawned_outside),
+    {"runtime.stuck", offsetof(struct weft_runtime, relief) + offsetof(struct wf_relief, stuck)},
+    {"runtime.standins", offsetof(struct weft_runtime, relief) + offsetof(struct wf_relief, active)},
+    {"runtime.standin", offsetof(struct weft_runtime, relief) + offsetof(struct wf_relief, standin)},
+    {"runtime.standin_count",
+     offsetof(struct weft_runtime, relief) + offsetof(struct wf_relief, made)},
+    {"standin.seat", offsetof(struct wf_standin, seat)},
     {"runtime.inject_len", offsetof(struct weft_runtime, inject) + offsetof(struct wf_inject, len)},
     {"runtime.flavor", offsetof(struct weft_runtime, set) + offsetof(struct wf_settings, config) +
                            offsetof(weft_config, flavor)},
-    SEAT(rt), SEAT(lifo), SEAT(ready), SEAT(backlog), SEAT(slab), SEAT(counters),
+    SEAT(rt), SEAT(taken), SEAT(lifo), SEAT(ready), SEAT(backlog), SEAT(slab), SEAT(counters),
     {"seat.size", sizeof(struct wf_seat)},
     {"deque.head", offsetof(struct wf_deque, head)},
     {"deque.tail", offsetof(struct wf_deque, tail)},

@@ -35,7 +35,7 @@ void wf_drive(weft_runtime *rt, const struct weft_task *root, uint64_t until_ns)
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);
     wf_thread_block_sigpipe(&before);
-    wf_worker_enter(&rt->worker[0], rt, &rt->seats[0]);
+    wf_worker_enter(&rt->worker[0]);
     wf_worker_run(&rt->worker[0], root, until_ns);
     wf_worker_leave(&rt->worker[0]);
     if (!sigismember(&before, SIGPIPE)) {

@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "io/registration.h"
-#include "sched/runtime.h"
+#include "sched/relieve.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -98,6 +98,23 @@ static void dump_task(const weft_task *t, int fd)
         (void)wf_sys_write(fd, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
 }
 
+/* A line of its own, if there is something to say. */
+static void dump_relief(const struct wf_relief *r, int fd)
+{
+    /* relaxed: as they are just now */
+    unsigned stuck = wf_load_u32(&r->stuck, WF_RELAXED),
+             active = wf_load_u32(&r->active, WF_RELAXED);
+    char line[128];
+    int n;
+
+    if (stuck == 0 && active == 0)
+        return;
+    n = snprintf(line, sizeof(line), "workers stuck in a poll: %u; threads that stand in: %u\n",
+                 stuck, active);
+    if (n > 0)
+        (void)wf_sys_write(fd, line, (size_t)n);
+}
+
 ssize_t weft_runtime_dump(weft_runtime *rt, int fd)
 {
     struct wf_task_walk walk = {.rt = rt};
@@ -110,6 +127,7 @@ ssize_t weft_runtime_dump(weft_runtime *rt, int fd)
         dump_task(t, fd);
         wf_task_release(t);
     }
+    dump_relief(&rt->relief, fd);
     return n;
 }
 
@@ -184,20 +202,27 @@ int weft_metrics_snapshot_sized(weft_runtime *rt, weft_metrics *m, size_t size)
     if (!rt || !m)
         return wf_misuse(-EINVAL, "weft_metrics_snapshot: NULL");
     all.workers = rt->workers;
-    for (unsigned i = 0; i < rt->workers; i++) {
+    for (unsigned i = 0; i < wf_runtime_seats(rt); i++) {
+        const struct wf_seat *s = wf_runtime_seat(rt, i);
         weft_worker_metrics w;
 
-        metrics_of_seat(&rt->seats[i], &w, now - rt->started_at, now);
+        metrics_of_seat(s, &w, now - rt->started_at, now);
         metrics_add(&all.total, &w);
-        all.finished += metric(&rt->seats[i].counters.task.finished);
-        all.timers_armed += wf_wheel_count(&rt->seats[i].wheel);
+        all.finished += metric(&s->counters.task.finished);
+        if (i < rt->workers)
+            all.timers_armed += wf_wheel_count(&s->wheel);
     }
     all.spawned = metric(&rt->spawned_outside);
-    for (unsigned i = 0; i < rt->workers; i++)
-        all.spawned += metric(&rt->seats[i].counters.task.spawned);
+    for (unsigned i = 0; i < wf_runtime_seats(rt); i++)
+        all.spawned += metric(&wf_runtime_seat(rt, i)->counters.task.spawned);
     all.alive = all.spawned - all.finished;
     all.injection_depth = wf_inject_len(&rt->inject);
     all.remote_schedules = metric(&rt->remote_schedules);
+    all.stalls = metric(&rt->relief.stalls);
+    /* relaxed: as they are just now */
+    all.stalled = wf_load_u32(&rt->relief.stuck, WF_RELAXED);
+    all.standins = wf_load_u32(&rt->relief.active, WF_RELAXED);
+    all.standin_threads = wf_relief_threads(rt);
     all.io_registered = wf_io_count(rt->seats, rt->seats + rt->workers);
     memcpy(m, &all, size < sizeof(all) ? size : sizeof(all));
     return 0;

@@ -9,8 +9,8 @@
  *          computes, or cannot be told apart, after stall_computing, or after stall_blocked if a task from the
  *          same place in the program was stuck before.
  * WHO      The monitor's thread, but wf_monitor_touch: workers; stop and join: who ends the runtime.
- * ORDER    Falling asleep: word, membarrier, a look at parked_at of all workers. A worker that begins or wakes: parked_at,
- *          then word. One of the two sees the other. Without membarrier there is no monitor.
+ * ORDER    Falling asleep: word, membarrier, a look at entered and parked_at of all workers. A worker that begins or
+ *          wakes: entered or parked_at, then word. One of the two sees the other. Without membarrier there is no monitor.
  * TESTS    tests/api/test_stall.c
  */
 #include "sched/monitor.h"
@@ -19,6 +19,7 @@
 #include "base/sys.h"
 #include "sched/life.h"
 #include "sched/relieve.h"
+#include "sched/report.h"
 
 #include <errno.h>
 
@@ -30,9 +31,10 @@
 
 struct watch {
     weft_runtime *rt;
-    unsigned eager; /* looks left until it is calm again */
-    uint64_t parks; /* of all workers, at the last look */
-    bool quiet;     /* nobody has stirred since the last look, and all sleep */
+    unsigned eager;  /* looks left until it is calm again */
+    unsigned stalls; /* to be reported */
+    uint64_t parks;  /* of all workers, at the last look */
+    bool quiet;      /* nobody has stirred since the last look, and all sleep */
 };
 
 static struct wf_worker *monitor_worker(const weft_runtime *rt, unsigned i)
@@ -72,18 +74,44 @@ static uint64_t monitor_stuck_ns(const struct wf_worker *w, uint64_t ticks)
 static void monitor_look_at(struct watch *m, struct wf_worker *w, uint64_t ticks)
 {
     const weft_config *c = &m->rt->set.config;
-    uint64_t stuck = monitor_stuck_ns(w, ticks);
+    struct wf_stall *stall = &w->stall;
+    /* It was said to block: weft_blocking. */
+    bool told = wf_load_u32(&w->thread.blocking, WF_RELAXED) != 0;
+    uint64_t limit = told ? BLOCKING_NS : c->stall_blocked;
 
-    uint64_t limit = wf_load_u32(&w->thread.blocking, WF_RELAXED) ? BLOCKING_NS : c->stall_blocked;
-
-    if (stuck < limit)
+    stall->held_ns = monitor_stuck_ns(w, ticks);
+    if (stall->held_ns < limit)
         return;
-    if (stuck < c->stall_computing && !wf_sys_thread_is_blocked(wf_load_u32(&w->tid, WF_RELAXED))) {
+    stall->blocked = wf_sys_thread_is_blocked(wf_load_u32(&w->tid, WF_RELAXED), &stall->in);
+    if (!stall->blocked && stall->held_ns < c->stall_computing &&
+        !wf_report_known_site(m->rt->monitor.report, w)) {
         m->eager = m->eager ? m->eager : 1;
         return;
     }
-    if (wf_relieve(w))
-        m->eager = RECENT;
+    if (!wf_relieve(w))
+        return;
+    m->eager = RECENT;
+    if (told)
+        return;
+    wf_count_u64(&m->rt->relief.stalls, 1);
+    m->stalls++;
+    stall->due = true;
+}
+
+/* Once others are at work: it may take a while. */
+static void monitor_report(struct watch *m)
+{
+    weft_runtime *rt = m->rt;
+
+    for (unsigned i = 0; i < wf_runtime_seats(rt) && m->stalls; i++) {
+        struct wf_worker *w = monitor_worker(rt, i);
+
+        if (!w->stall.due)
+            continue;
+        w->stall.due = false;
+        m->stalls--;
+        wf_report_stall(rt->monitor.report, w, w->stall.held_ns, w->stall.blocked, &w->stall.in);
+    }
 }
 
 static void monitor_look(struct watch *m)
@@ -101,6 +129,7 @@ static void monitor_look(struct watch *m)
             home = w->home;
     }
     (void)wf_relief_balance(rt, home);
+    monitor_report(m);
     m->quiet = parks == m->parks && monitor_all_parked(rt);
     m->parks = parks;
     if (m->eager)
@@ -148,6 +177,9 @@ int wf_monitor_start(struct weft_runtime *rt)
 
     if (!rt->set.monitor)
         return 0;
+    rt->monitor.report = wf_report_new();
+    if (!rt->monitor.report)
+        return -ENOMEM;
     wf_store_u32(&rt->monitor.word, WF_MONITOR_AWAKE, WF_RELAXED);
     wf_add_u32(&rt->users, 1, WF_RELAXED);
     rc = wf_sys_thread_create(&rt->monitor.handle, monitor_thread, rt);
@@ -178,6 +210,11 @@ void wf_monitor_join(struct weft_runtime *rt)
 {
     if (rt->monitor.started)
         (void)pthread_join(rt->monitor.handle, NULL);
+}
+
+void wf_monitor_release(struct weft_runtime *rt)
+{
+    wf_report_free(rt->monitor.report);
 }
 
 void wf_monitor_detach(struct weft_runtime *rt)

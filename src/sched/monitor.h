@@ -19,7 +19,7 @@ int wf_monitor_start(struct weft_runtime *rt);
 
 WF_COLD void wf_monitor_wake(struct weft_runtime *rt);
 
-/* By a worker that has left its sleep, said so, and is about to work. */
+/* By a worker that begins, or has left its sleep, said so, and is about to work. */
 WF_INLINE void wf_monitor_touch(struct weft_runtime *rt)
 {
     /* relaxed: the monitor's membarrier comes between its store and its look at the workers */
@@ -31,6 +31,8 @@ WF_INLINE void wf_monitor_touch(struct weft_runtime *rt)
 /* The runtime has stopped. */
 void wf_monitor_stop(struct weft_runtime *rt);
 void wf_monitor_join(struct weft_runtime *rt);
+/* Nobody is left. */
+void wf_monitor_release(struct weft_runtime *rt);
 void wf_monitor_detach(struct weft_runtime *rt);
 
 #endif

@@ -82,7 +82,6 @@ bool wf_relieve(struct wf_worker *w)
         wf_sub_u32(&rt->relief.stuck, 1, WF_RELAXED);
         return false;
     }
-    wf_count_u64(&rt->relief.stalls, 1);
     return true;
 }
 
@@ -158,20 +157,32 @@ static bool standin_wait(struct wf_standin *in)
     return !wf_runtime_stopped(rt);
 }
 
+/* For the metrics, waiting to be called is sleep. */
+static void standin_asleep(struct wf_seat_counters *c, bool asleep)
+{
+    uint64_t now = wf_clock_now();
+
+    if (!asleep)
+        wf_count_u64(&c->parked_ns, now - wf_load_u64(&c->parked_at, WF_RELAXED));
+    wf_store_u64(&c->parked_at, asleep ? now : 0, WF_RELAXED);
+}
+
 static void standin_work(struct wf_worker *w)
 {
     weft_runtime *rt = w->rt;
 
     w->retired = false;
-    wf_worker_enter(w, rt, w->seat);
+    standin_asleep(&w->seat->counters, false);
+    wf_worker_enter(w);
     while (!w->retired && !wf_runtime_stopped(rt))
         /* It also wakes when it was idle for that long: nobody may need it any more. */
         wf_worker_run(w, NULL, weft_instant_add(wf_clock_now(), rt->set.config.thread_keep_alive));
     if (w->retired)
         standin_hand_on(w);
     wf_worker_leave(w);
+    standin_asleep(&w->seat->counters, true);
     if (wf_runtime_stopped(rt))
-        /* P4.b: as every worker */
+        /* the next sleeper, as every worker that leaves */
         wf_hub_signal(&rt->hub);
     wf_lock(&rt->relief.lock);
     standin_of(w)->in_use = false;
@@ -217,6 +228,7 @@ static struct wf_standin *standin_make(struct weft_runtime *rt)
     in->worker.rt = rt;
     in->worker.seat = &in->seat;
     in->worker.standin = true;
+    wf_store_u64(&in->seat.counters.parked_at, rt->started_at, WF_RELAXED);
     r->standin[made] = in;
     /* release: the entry, for who walks over all seats */
     wf_store_u32(&r->made, made + 1, WF_RELEASE);
@@ -335,6 +347,19 @@ unsigned wf_relief_balance(struct weft_runtime *rt, struct wf_seat *home)
         missing = 0;
     wf_unlock(&rt->relief.lock);
     return missing;
+}
+
+unsigned wf_relief_threads(struct weft_runtime *rt)
+{
+    struct wf_relief *r = &rt->relief;
+    unsigned count = 0;
+
+    wf_lock(&r->lock);
+    /* relaxed: made only under the lock; left by a thread that goes at the runtime's end */
+    for (unsigned i = 0; i < wf_load_u32(&r->made, WF_RELAXED); i++)
+        count += r->standin[i]->started && !wf_load_u32(&r->standin[i]->worker.left, WF_RELAXED);
+    wf_unlock(&r->lock);
+    return count;
 }
 
 bool wf_standin_retire(struct wf_worker *w)

@@ -39,6 +39,9 @@ void wf_relieve_over(struct wf_thread *th);
  * cannot be started. */
 unsigned wf_relief_balance(struct weft_runtime *rt, struct wf_seat *home);
 
+/* How many stand-ins have a thread. */
+unsigned wf_relief_threads(struct weft_runtime *rt);
+
 /* By a stand-in: are there enough without it? Then it counts as gone, and hands on what it has. */
 bool wf_standin_retire(struct wf_worker *w);
 

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "fiber/backtrace.h"
 #include "fiber/overflow.h"
 #include "sched/account.h"
 #include "sched/blocking.h"
@@ -94,7 +95,7 @@ static void *runtime_thread(void *arg)
     weft_runtime *rt = w->rt;
 
     wf_thread_begin(rt, rt->set.thread_name);
-    wf_worker_enter(w, rt, w->seat);
+    wf_worker_enter(w);
     wf_worker_run(w, NULL, WEFT_FOREVER);
     if (rt->set.config.on_thread_stop)
         rt->set.config.on_thread_stop(rt->set.config.hook_user);
@@ -168,14 +169,40 @@ static void *runtime_alloc(size_t size)
     return p;
 }
 
+/* The handlers of signals, if they are wanted. */
+static int runtime_install_reports(const weft_runtime *rt)
+{
+    int rc;
+
+    if (!rt->set.signal_reports)
+        return 0;
+    rc = wf_overflow_install();
+    if (rc < 0)
+        return rc;
+    wf_overflow_set_describe(runtime_describe_fault);
+    rc = rt->set.monitor ? wf_backtrace_install() : 0;
+    if (rc < 0)
+        wf_overflow_uninstall();
+    return rc;
+}
+
+static void runtime_uninstall_reports(const weft_runtime *rt)
+{
+    if (!rt->set.signal_reports)
+        return;
+    if (rt->set.monitor)
+        wf_backtrace_uninstall();
+    wf_overflow_uninstall();
+}
+
 void wf_runtime_free_memory(weft_runtime *rt)
 {
     for (unsigned i = 0; i < rt->workers; i++)
         wf_seat_release(&rt->seats[i]);
     wf_relief_release(rt);
+    wf_monitor_release(rt);
     wf_hub_close(&rt->hub);
-    if (rt->set.signal_reports)
-        wf_overflow_uninstall();
+    runtime_uninstall_reports(rt);
     wf_sys_free(rt->seats);
     wf_sys_free(rt->worker);
     wf_sys_free(rt);
@@ -249,12 +276,9 @@ static int runtime_new(weft_runtime **out, const weft_config *config, size_t siz
     rc = -ENOMEM;
     if (!rt->seats || !rt->worker)
         goto free_arrays;
-    if (rt->set.signal_reports) {
-        rc = wf_overflow_install();
-        if (rc < 0)
-            goto free_arrays;
-        wf_overflow_set_describe(runtime_describe_fault);
-    }
+    rc = runtime_install_reports(rt);
+    if (rc < 0)
+        goto free_arrays;
     rc = wf_relief_init(rt);
     if (rc < 0)
         goto uninstall;
@@ -274,8 +298,7 @@ static int runtime_new(weft_runtime **out, const weft_config *config, size_t siz
     return 0;
 
 uninstall:
-    if (rt->set.signal_reports)
-        wf_overflow_uninstall();
+    runtime_uninstall_reports(rt);
 free_arrays:
     wf_sys_free(rt->seats);
     wf_sys_free(rt->worker);

@@ -17,12 +17,14 @@
 
 struct wf_worker;
 struct wf_standin;
+struct wf_report;
 struct wf_debug_table;
 
 /* monitor.c */
 struct wf_monitor {
     pthread_t handle;
     bool started;
+    struct wf_report *report;
     struct wf_atomic_u32 word; /* futex, enum wf_monitor_word */
 };
 

@@ -29,6 +29,7 @@
 #include "fiber/overflow.h"
 #include "sched/account.h"
 #include "sched/blocking.h"
+#include "sched/held.h"
 #include "sched/migrate.h"
 #include "sched/monitor.h"
 #include "sched/relieve.h"
@@ -414,15 +415,18 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
         cancelled = (wf_task_state_start(t) & WF_TASK_CANCELLED) != 0;
     }
     wf_migrate_polled(w, t);
-    th->task = t;
+    /* relaxed: the thread itself, and glances of the monitor's */
+    wf_store_ptr(&th->task_to_read, t, WF_RELAXED);
     do {
         uint32_t most = worker_run_length(w), polls = 0;
+        uint64_t held = wf_held_begin();
 
         do {
             th->budget = WF_COOP_BUDGET;
             worker_hook(w->rt->set.config.on_task_poll_start, w, t);
             wf_seat_leave(s);
             result = stackless ? wf_async_poll(t, cancelled) : wf_fiber_poll(t, th, cancelled);
+            wf_held_end(t, result == WF_POLL_DONE, held);
             worker_hook(w->rt->set.config.on_task_poll_stop, w, t);
             if (wf_unlikely(!wf_seat_enter(s)))
                 worker_wait_seat(w);
@@ -431,7 +435,7 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
         wf_account_end(w, t, polls);
         worker_pace(w, polls);
     } while (result == WF_POLL_YIELD && w->until_look > 0 && worker_may_repeat(w));
-    th->task = NULL;
+    wf_store_ptr(&th->task_to_read, NULL, WF_RELAXED);
     if (result == WF_POLL_PENDING) {
         if (wf_task_state_park(t)) {
             wf_store_u64(&t->ready_at, wf_thread_poll_from(th), WF_RELAXED);
@@ -505,35 +509,38 @@ static bool worker_enter_reports(const struct weft_runtime *rt)
     return rc == 0;
 }
 
-void wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_seat *seat)
+/* Field by field: the monitor may still be looking at a stand-in that has left and comes again. */
+static void worker_thread_init(struct wf_worker *w)
 {
-    w->reports = worker_enter_reports(rt);
-    w->rt = rt;
-    w->seat = seat;
-    w->thread = (struct wf_thread){
-        .sched = &rt->sched,
-        .wheel = &w->home->wheel,
-        .poller = &w->home->poller,
-        .slab = &seat->slab,
-        .stacks = &seat->stacks,
-        .counters = &seat->counters.task,
-        .rand = &seat->rand,
-        .next_id = w->thread.next_id,
-        .end_id = w->thread.end_id,
-    };
-    wf_coro_init_thread(&w->thread.native);
+    struct wf_thread *th = &w->thread;
+
+    th->sched = &w->rt->sched;
+    th->wheel = &w->home->wheel;
+    th->poller = &w->home->poller;
+    th->slab = &w->seat->slab;
+    th->stacks = &w->seat->stacks;
+    th->counters = &w->seat->counters.task;
+    th->rand = &w->seat->rand;
+    wf_coro_init_thread(&th->native);
+}
+
+void wf_worker_enter(struct wf_worker *w)
+{
+    /* relaxed: a glance of the monitor's */
+    wf_store_u32(&w->reports, worker_enter_reports(w->rt), WF_RELAXED);
+    worker_thread_init(w);
     wf_account_restart(w);
     w->until_look = 0;
     w->alarmed = wf_wheel_lowered(&w->home->wheel);
     w->searching = false;
     w->inject_wait = 0;
     wf_thread_set_self(&w->thread);
-    if (!wf_seat_enter(seat))
+    if (!wf_seat_enter(w->seat))
         worker_wait_seat(w);
     /* relaxed: glances of the monitor's */
     wf_store_u32(&w->tid, wf_sys_thread_id(), WF_RELAXED);
     wf_store_u32(&w->entered, 1, WF_RELAXED);
-    wf_monitor_touch(rt);
+    wf_monitor_touch(w->rt);
 }
 
 void wf_worker_leave(struct wf_worker *w)
@@ -543,6 +550,6 @@ void wf_worker_leave(struct wf_worker *w)
     wf_task_free_graves(&w->thread);
     wf_thread_set_self(NULL);
     wf_coro_release_thread(&w->thread.native);
-    if (w->reports)
+    if (wf_load_u32(&w->reports, WF_RELAXED))
         wf_overflow_thread_leave();
 }

@@ -5,7 +5,16 @@
 #ifndef WF_SCHED_WORKER_H
 #define WF_SCHED_WORKER_H
 
+#include "base/sys.h"
 #include "sched/runtime.h"
+
+/* What the monitor has seen of a stuck worker. */
+struct wf_stall {
+    bool due; /* to be reported */
+    bool blocked;
+    uint64_t held_ns;
+    struct wf_sys_call in;
+};
 
 struct wf_worker {
     /* first: what wf_thread_self returns. Aligned, since workers stand in an array. */
@@ -18,6 +27,8 @@ struct wf_worker {
     struct wf_atomic_u32 left;    /* futex: 1 when its thread is about to return */
     struct wf_atomic_u32 entered; /* between wf_worker_enter and _leave */
     struct wf_atomic_u32 tid;     /* its thread, by the kernel's number */
+    struct wf_atomic_u32 reports; /* it has a stack for signal handlers: see fiber/overflow.h */
+    struct wf_stall stall;        /* the monitor's */
 
     /* this worker only */
     int32_t until_look;   /* polls until the next look at driver, timers and injection queue */
@@ -33,7 +44,6 @@ struct wf_worker {
     uint64_t alarmed;     /* wf_wheel_lowered when the alarm was last told */
     uint64_t last_sleep;  /* ns: how long the last sleep was, for the adaptive spin */
     bool searching;
-    bool reports; /* stack overflows on this thread are reported */
     bool standin; /* set once: see relieve.c */
     bool retired; /* a stand-in that is to leave */
 };
@@ -42,8 +52,9 @@ struct wf_worker {
 unsigned wf_runtime_seats(const struct weft_runtime *rt);
 struct wf_seat *wf_runtime_seat(const struct weft_runtime *rt, unsigned i);
 
-/* A thread's way in and out: sets up and tears down what the thread needs to poll tasks. home is set. */
-void wf_worker_enter(struct wf_worker *w, struct weft_runtime *rt, struct wf_seat *seat);
+/* A thread's way in and out: sets up and tears down what the thread needs to poll tasks. rt, seat and
+ * home are set. */
+void wf_worker_enter(struct wf_worker *w);
 void wf_worker_leave(struct wf_worker *w);
 
 /* Poll tasks until the runtime has stopped, or root (may be NULL) has ended, or the clock has reached until. */

@@ -36,7 +36,11 @@ struct wf_task_counters {
 };
 
 struct wf_thread {
-    struct weft_task *task;        /* being polled; NULL between polls */
+    union { /* being polled; NULL between polls */
+        struct weft_task *task;
+        struct wf_atomic_ptr task_to_read; /* the monitor */
+    };
+
     struct wf_fiber *fiber;        /* its fiber, when it is one */
     struct wf_coro native;         /* this thread's own stack, while a fiber runs */
     int32_t budget;                /* operations left in this poll */

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 static const struct test_flavour current_thread = {"current-thread", WEFT_CURRENT_THREAD, 0};
-static const struct test_flavour one_worker = {"1 worker", WEFT_MULTI_THREAD, 1};
 static const struct test_flavour two_workers = {"2 workers", WEFT_MULTI_THREAD, 2};
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
@@ -189,9 +188,15 @@ TEST(counters_move)
             CHECK_EQ(0, w.queue_depth);
             CHECK_EQ(0, w.backlog_depth);
         }
-        CHECK_EQ(m.total.polls, sum.total.polls);
-        CHECK_EQ(m.total.parks, sum.total.parks);
-        CHECK_EQ(m.total.steals, sum.total.steals);
+        /* On a busy machine a worker may have been taken for stuck, and others did some of its work. */
+        CHECK(m.total.polls >= sum.total.polls);
+        CHECK(m.total.parks >= sum.total.parks);
+        CHECK(m.total.steals >= sum.total.steals);
+        if (m.stalls == 0) {
+            CHECK_EQ(m.total.polls, sum.total.polls);
+            CHECK_EQ(m.total.parks, sum.total.parks);
+            CHECK_EQ(m.total.steals, sum.total.steals);
+        }
         test_runtime_free(rt);
     }
 }
@@ -251,9 +256,17 @@ static int measure(void *unused)
     return 0;
 }
 
+/* Without the monitor, or a second thread would see to the task that waits. */
 TEST(a_task_knows_its_time_and_its_delay)
 {
-    test_run_on(&one_worker, measure, NULL);
+    weft_config config = {.worker_threads = 1, .monitor = WEFT_OFF, .ignore_env = WEFT_ON};
+    weft_runtime *rt;
+    int result = -1;
+
+    CHECK_EQ(0, weft_runtime_new(&rt, &config));
+    CHECK_EQ(0, weft_block_on(rt, measure, NULL, &result));
+    CHECK_EQ(0, result);
+    test_runtime_free(rt);
     test_run_on(&current_thread, measure, NULL);
 }
 

@@ -106,10 +106,18 @@ static void arm(unsigned i, unsigned ticks)
         model_reached(ALARM_SET);
 }
 
+static void enter(unsigned self)
+{
+    struct wf_worker *w = &workers[self];
+
+    w->rt = &runtime;
+    w->seat = w->home = &runtime.seats[self];
+    wf_worker_enter(w);
+}
+
 static void busy_begin(void)
 {
-    workers[0].home = &runtime.seats[0];
-    wf_worker_enter(&workers[0], &runtime, &runtime.seats[0]);
+    enter(0);
 }
 
 static void busy_end(void)
@@ -166,8 +174,7 @@ static void park_until(unsigned self, unsigned count)
     struct wf_worker *w = &workers[self];
     unsigned sleeps = 0;
 
-    w->home = &runtime.seats[self];
-    wf_worker_enter(w, &runtime, &runtime.seats[self]);
+    enter(self);
     for (; wf_load_u32(&fired, WF_ACQUIRE) < count; sleeps++)
         wf_worker_park(w, WEFT_FOREVER);
     if (sleeps > 1)

@@ -526,11 +526,17 @@ A runtime is found by its tasks, or by the memory that its workers have for task
                   f"  {len(states)} tasks: {of_each}\n"
                   f"  injection queue {read_u64(at + t['runtime.inject_len'])}, "
                   f"{read_u64(at + t['runtime.spawned_outside'])} spawned from outside\n")
+        if u32("stuck") or u32("standins"):
+            gdb.write(f"  workers stuck in a poll: {u32('stuck')}; "
+                      f"threads that stand in: {u32('standins')}\n")
         seats = read_u64(at + t["runtime.seats"])
         for i in range(u32("workers")):
-            self.show_seat(t, seats + i * t["seat.size"], i)
+            self.show_seat(t, seats + i * t["seat.size"], f"seat {i}")
+        standins = read_u64(at + t["runtime.standin"])
+        for i in range(u32("standin_count")):
+            self.show_seat(t, read_u64(standins + 8 * i) + t["standin.seat"], f"stand-in {i}")
 
-    def show_seat(self, t, seat, index):
+    def show_seat(self, t, seat, name):
         def queue(name):
             at = seat + t["seat." + name]
             return max(0, read_u64(at + t["deque.tail"]) - read_u64(at + t["deque.head"]))
@@ -539,7 +545,9 @@ A runtime is found by its tasks, or by the memory that its workers have for task
             return read_u64(seat + t["seat.counters"] + t["counter." + name])
 
         doing = "asleep" if counter("parked_at") else "awake"
-        gdb.write(f"  seat {index}: {doing}, {queue('ready')} ready, {queue('backlog')} new"
+        if read_u32(seat + t["seat.taken"]) == t["taken.relieved"]:
+            doing = "stuck"
+        gdb.write(f"  {name}: {doing}, {queue('ready')} ready, {queue('backlog')} new"
                   + (", LIFO slot full" if read_u64(seat + t["seat.lifo"]) else "")
                   + f"; {counter('spawned')} spawned, {counter('finished')} finished, "
                   f"{counter('polls')} polls, {counter('steals')} stolen, "

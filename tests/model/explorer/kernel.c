@@ -187,10 +187,22 @@ uint32_t wf_sys_thread_id(void)
     return model_thread_self();
 }
 
-bool wf_sys_thread_is_blocked(uint32_t id)
+bool wf_sys_thread_is_blocked(uint32_t id, struct wf_sys_call *in)
 {
-    (void)id;
+    (void)id, (void)in;
     return false;
+}
+
+int wf_sys_thread_signal(uint32_t id, int number, void *value)
+{
+    (void)id, (void)number, (void)value;
+    return 0;
+}
+
+unsigned wf_sys_file_mode(int fd)
+{
+    (void)fd;
+    return 0;
 }
 
 int wf_sys_timer_slack(uint64_t ns)
@@ -234,6 +246,12 @@ void wf_sys_signal_discard(const sigset_t *set)
 ssize_t wf_sys_write(int fd, const void *data, size_t size)
 {
     return write(fd, data, size);
+}
+
+int wf_sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
+{
+    (void)value, (void)size;
+    model_report("getsockopt(%d, %d, %d) is not modelled", fd, level, name);
 }
 
 int wf_sys_shutdown(int fd, int how)
