@@ -61,13 +61,20 @@ WORKLOADS = [
     Workload("idle_ticks", 1,
              ["idle_ticks_p50", "idle_ticks_p99", "idle_ticks_max", "idle_ticks_ticks"],
              scaled=False),
+    Workload("blocked", 1, ["blocked_p50", "blocked_p99", "blocked_max", "blocked_ticks"],
+             scaled=False),
+    Workload("hog", 1, ["hog_p50", "hog_p99", "hog_max", "hog_ticks"], scaled=False),
+    Workload("spawn_blocking_seq", 200_000, twin=False),
+    Workload("spawn_blocking_64", 200_000, twin=False),
+    Workload("pool_seq", 200_000, twin=False),
+    Workload("pool_64", 200_000, twin=False),
     Workload("timeout_ready", 2_000_000),
     Workload("timeout_armed", 2_000_000),
     Workload("xthread", 20_000, ["xthread_rt"], twin=False),
     Workload("memory", 1_000_000, ["memory", "memory_pte"]),
 ]
 
-HIGHER_IS_BETTER = {"idle_ticks_ticks"}
+HIGHER_IS_BETTER = {"idle_ticks_ticks", "blocked_ticks", "hog_ticks"}
 
 
 class Peer:
@@ -95,7 +102,8 @@ class Peer:
 
 
 SELF_WAKE = {"yield_one": ["yield_one", "yield_one_sw"],
-             "yield_many": ["yield_many", "yield_many_sw"]}
+             "yield_many": ["yield_many", "yield_many_sw"],
+             "pool_seq": ["spawn_blocking_seq"], "pool_64": ["spawn_blocking_64"]}
 
 PEERS = [
     Peer("tokio", "tokio_latest", current_thread=True, special=SELF_WAKE),
@@ -108,8 +116,8 @@ PEERS = [
 
 def canonical(metric):
     """The name under which a metric is compared: without the count, alias resolved."""
-    metric = re.sub(r"_\d+$", "", metric)
-    metric = re.sub(r"_\d+_s$", "_s", metric)
+    metric = re.sub(r"_\d{3,}$", "", metric)
+    metric = re.sub(r"_\d{3,}_s$", "_s", metric)
     return re.sub(r"_(selfwake|chan)$", "", metric)
 
 

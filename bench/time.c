@@ -12,17 +12,23 @@
  *             nothing else to do. It holds the kernel's own lateness in waking an idle core,
  *             which on a virtual machine is most of it. `ticks` is the share of the ticks that
  *             an ideal clock would have made.
+ * blocked     isolates what a task that blocks its thread does to its neighbours: the same ticks beside
+ *             four tasks that block for 100 ms at a time, on two workers.
+ * hog         the same with tasks that compute for 100 ms at a time. Here the ticks also wait for a processor.
  */
 #include "bench.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
-#define TICKS_TASKS    100
-#define TICKS_EVERY    WEFT_MS(10)
-#define TICKS_FOR      WEFT_SECS(2)
-#define TICKS_MAX      256 /* more than a task can make: a tick is never early */
-#define TICKS_YIELDERS 4
+#define TICKS_TASKS      100
+#define TICKS_EVERY      WEFT_MS(10)
+#define TICKS_FOR        WEFT_SECS(2)
+#define TICKS_MAX        256 /* more than a task can make: a tick is never early */
+#define TICKS_NEIGHBOURS 4
+#define STALL_LENGTH     WEFT_MS(100)
 
 static uint64_t time_random(uint64_t *state)
 {
@@ -186,21 +192,55 @@ static const weft_async_type ticker_type = {
     .name = "ticker",
 };
 
-/* What the twins do besides: a few tasks that yield a few times at the beginning. */
-static int ticker_neighbour(void *arg)
+/* What four neighbours do with their thread, twenty times at most. */
+enum stall { NOTHING, BLOCK, COMPUTE };
+
+struct neighbour {
+    enum stall stall;
+    _Atomic bool stop;
+};
+
+static int neighbour_fiber(void *arg)
 {
-    (void)arg;
-    for (unsigned i = 0; i < 20; i++)
+    struct neighbour *n = arg;
+
+    for (unsigned i = 0; i < 20 && !n->stop; i++) {
+        weft_instant until = weft_instant_add(weft_now(), STALL_LENGTH);
+
+        if (n->stall == BLOCK)
+            (void)usleep(STALL_LENGTH / 1000);
+        while (n->stall == COMPUTE && weft_now() < until)
+            continue;
         bench_check(weft_yield(), "yield");
+    }
     return 0;
 }
 
-static void idle_ticks_run(const struct bench_job *job)
+static void ticks_report(const struct bench_job *job, uint32_t *late_us, size_t count)
+{
+    static const struct {
+        const char *metric;
+        unsigned percent;
+    } rows[] = {{"p50", 50}, {"p99", 99}, {"max", 100}};
+
+    double ideal = TICKS_TASKS * ((double)TICKS_FOR / (double)TICKS_EVERY);
+    char metric[32];
+
+    bench_sort(late_us, count);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        (void)snprintf(metric, sizeof(metric), "%s_%s", job->workload->name, rows[i].metric);
+        bench_report(job, metric, bench_percentile(late_us, count, rows[i].percent) / 1e3, 3, "ms");
+    }
+    (void)snprintf(metric, sizeof(metric), "%s_ticks", job->workload->name);
+    bench_report(job, metric, 100 * (double)count / ideal, 1, "%");
+}
+
+static void ticks_run(const struct bench_job *job, enum stall stall)
 {
     struct ticker *ticker = bench_alloc(TICKS_TASKS, sizeof(struct ticker));
     uint32_t *late_us = bench_alloc(TICKS_TASKS * (size_t)TICKS_MAX, sizeof(uint32_t));
-    double ideal = TICKS_TASKS * ((double)TICKS_FOR / (double)TICKS_EVERY);
-    weft_task *task[TICKS_TASKS];
+    weft_task *task[TICKS_TASKS], *stalled[TICKS_NEIGHBOURS];
+    struct neighbour neighbour = {.stall = stall};
     weft_instant start = weft_now();
     size_t count = 0;
 
@@ -210,26 +250,41 @@ static void idle_ticks_run(const struct bench_job *job)
                       ? weft_spawn_async(&ticker_type, &(struct ticker_state){.ticker = &ticker[i]})
                       : weft_spawn(ticker_fiber, &ticker[i]);
     }
-    for (unsigned i = 0; i < TICKS_YIELDERS; i++)
-        bench_check(weft_go(ticker_neighbour, NULL), "spawn");
+    for (unsigned i = 0; i < TICKS_NEIGHBOURS; i++)
+        stalled[i] = weft_spawn(neighbour_fiber, &neighbour);
     for (unsigned i = 0; i < TICKS_TASKS; i++) {
         bench_join(task[i]);
         for (size_t k = 0; k < ticker[i].count; k++)
             late_us[count++] = ticker[i].late_us[k];
     }
-
-    bench_sort(late_us, count);
-    bench_report(job, "idle_ticks_p50", bench_percentile(late_us, count, 50) / 1e3, 3, "ms");
-    bench_report(job, "idle_ticks_p99", bench_percentile(late_us, count, 99) / 1e3, 3, "ms");
-    bench_report(job, "idle_ticks_max", bench_percentile(late_us, count, 100) / 1e3, 3, "ms");
-    bench_report(job, "idle_ticks_ticks", 100 * (double)count / ideal, 1, "%");
+    neighbour.stop = true;
+    for (unsigned i = 0; i < TICKS_NEIGHBOURS; i++)
+        bench_join(stalled[i]);
+    ticks_report(job, late_us, count);
     free(late_us);
     free(ticker);
+}
+
+static void idle_ticks_run(const struct bench_job *job)
+{
+    ticks_run(job, NOTHING);
+}
+
+static void blocked_run(const struct bench_job *job)
+{
+    ticks_run(job, BLOCK);
+}
+
+static void hog_run(const struct bench_job *job)
+{
+    ticks_run(job, COMPUTE);
 }
 
 const struct bench_workload bench_timer_workloads[] = {
     {"timers", "each task sleeps 0.1 to 1.1 s once; CPU, wall, lateness", 1000000, BENCH_TWIN,
      timers_run},
     {"idle_ticks", "100 tasks tick every 10 ms for 2 s; lateness", 1, BENCH_TWIN, idle_ticks_run},
+    {"blocked", "the same beside 4 tasks that block 100 ms at a time", 1, BENCH_TWIN, blocked_run},
+    {"hog", "the same beside 4 tasks that compute 100 ms at a time", 1, BENCH_TWIN, hog_run},
     {0},
 };

@@ -60,9 +60,9 @@ typedef void weft_stall_hook(void *user, const weft_stall *s);
 typedef struct weft_config {
     weft_flavor flavor;      /* WEFT_FLAVOR=multi_thread|current_thread */
     unsigned worker_threads; /* WEFT_WORKERS; default: the CPUs this process may use. 1 to 1024 */
-    unsigned
-        max_blocking_threads; /* WEFT_MAX_BLOCKING; default 512. Reserved for the blocking pool */
-    weft_duration thread_keep_alive; /* default 10 s. Reserved for the blocking pool */
+    unsigned max_blocking_threads;   /* WEFT_MAX_BLOCKING; of the blocking pool; default 512 */
+    weft_duration thread_keep_alive; /* how long its threads, and stand-ins, are kept without work;
+                                        default 10 s */
     size_t stack_size;               /* WEFT_STACK_SIZE (bytes, or with K or M); default 256 KiB */
     unsigned event_interval;         /* WEFT_EVENT_INTERVAL; at most so many polls between two looks
                                         at the driver; default 61 */
@@ -84,6 +84,8 @@ typedef struct weft_config {
     weft_thread_hook *on_thread_start, *on_thread_stop, *on_thread_park, *on_thread_unpark;
     weft_task_hook *on_task_spawn, *on_task_poll_start, *on_task_poll_stop, *on_task_end;
     void *hook_user;
+    unsigned max_blocking_queue;   /* WEFT_BLOCKING_QUEUE; who spawns onto the blocking pool
+                                      awaits while so many wait there; default 0: no limit */
     unsigned max_standins;         /* WEFT_MAX_STANDINS; at most so many threads stand in for stuck
                                       workers; default 256 */
     weft_duration stall_blocked;   /* WEFT_STALL_BLOCKED (in us); a poll that waits in the kernel
@@ -93,7 +95,7 @@ typedef struct weft_config {
     /* Told of each stall, with hook_user; then none is printed. Frames come with the first stall from
      * each place in the program, at most ten times a second, and with signal_reports only. */
     weft_stall_hook *on_stall;
-    uintptr_t spare_[4]; /* zero */
+    uintptr_t spare_[3]; /* zero */
 } weft_config;
 
 /*

@@ -18,6 +18,7 @@
 /* All locks of the library, outermost first. */
 enum wf_lock_rank {
     WF_RANK_RELIEF,   /* a runtime's stand-ins */
+    WF_RANK_POOL,     /* a runtime's blocking pool */
     WF_RANK_LISTENER, /* a listener's waiting accepts */
     WF_RANK_IO_TABLE, /* free registrations, and who is at home where */
     WF_RANK_WHEEL,    /* a seat's timer wheel */

@@ -93,6 +93,7 @@ static const struct knob knobs[] = {
     KNOB(lifo_slot, .env = "WEFT_LIFO", .words = env_switches, .scale = 1),
     KNOB(spin, .env = "WEFT_SPIN", .scale = 1000),
     KNOB(monitor, .env = "WEFT_MONITOR", .words = env_switches, .scale = 1),
+    KNOB(max_blocking_queue, .env = "WEFT_BLOCKING_QUEUE", .scale = 1),
     KNOB(max_standins, .env = "WEFT_MAX_STANDINS", .scale = 1, .range = RANGE_U32),
     KNOB(stall_blocked, .env = "WEFT_STALL_BLOCKED", .scale = 1000),
     KNOB(stall_computing, .env = "WEFT_STALL_COMPUTING", .scale = 1000),

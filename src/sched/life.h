@@ -30,7 +30,11 @@ WF_INLINE uint32_t wf_runtime_phase(const weft_runtime *rt)
 void wf_thread_block_sigpipe(sigset_t *before);
 
 /* Name, timer slack and hook of a thread that works for rt. */
-void wf_thread_begin(weft_runtime *rt);
+void wf_thread_begin(weft_runtime *rt, const char *name);
+
+/* Around a spawn from outside. -ESHUTDOWN: it comes too late. end returns rc. */
+int wf_runtime_spawn_begin(weft_runtime *rt);
+int wf_runtime_spawn_end(weft_runtime *rt, int rc);
 
 /* Current-thread: one thread at a time drives. False: somebody does. */
 bool wf_drive_begin(weft_runtime *rt);

@@ -27,6 +27,8 @@
 #define EAGER_NS 250000u   /* the same, while stalls are recent */
 #define RECENT   4000u     /* looks: a second */
 
+#define BLOCKING_NS 200000u /* what was said to block is stuck after that */
+
 struct watch {
     weft_runtime *rt;
     unsigned eager;  /* looks left until it is calm again */
@@ -73,9 +75,12 @@ static void monitor_look_at(struct watch *m, struct wf_worker *w, uint64_t ticks
 {
     const weft_config *c = &m->rt->set.config;
     struct wf_stall *stall = &w->stall;
+    /* It was said to block: weft_blocking. */
+    bool told = wf_load_u32(&w->thread.blocking, WF_RELAXED) != 0;
+    uint64_t limit = told ? BLOCKING_NS : c->stall_blocked;
 
     stall->held_ns = monitor_stuck_ns(w, ticks);
-    if (stall->held_ns < c->stall_blocked)
+    if (stall->held_ns < limit)
         return;
     stall->blocked = wf_sys_thread_is_blocked(wf_load_u32(&w->tid, WF_RELAXED), &stall->in);
     if (!stall->blocked && stall->held_ns < c->stall_computing &&
@@ -86,6 +91,9 @@ static void monitor_look_at(struct watch *m, struct wf_worker *w, uint64_t ticks
     if (!wf_relieve(w))
         return;
     m->eager = RECENT;
+    if (told)
+        return;
+    wf_count_u64(&m->rt->relief.stalls, 1);
     m->stalls++;
     stall->due = true;
 }

@@ -82,7 +82,6 @@ bool wf_relieve(struct wf_worker *w)
         wf_sub_u32(&rt->relief.stuck, 1, WF_RELAXED);
         return false;
     }
-    wf_count_u64(&rt->relief.stalls, 1);
     return true;
 }
 
@@ -92,6 +91,24 @@ bool wf_relieve_end(struct wf_worker *w)
         return false;
     wf_sub_u32(&w->rt->relief.stuck, 1, WF_RELAXED);
     return true;
+}
+
+void wf_relieve_here(struct wf_thread *th)
+{
+    struct wf_worker *w = wf_worker_of(th);
+
+    /* The guard is open in a poll: its own holder takes the seat as the monitor would. Refused: somebody has
+     * relieved it before, this very task perhaps. */
+    if (wf_relieve(w))
+        (void)wf_relief_balance(w->rt, w->home);
+}
+
+void wf_relieve_over(struct wf_thread *th)
+{
+    struct wf_worker *w = th ? wf_worker_of(th) : NULL;
+
+    if (w)
+        (void)wf_relieve_end(w);
 }
 
 /* --- the threads of stand-ins --- */
@@ -178,7 +195,7 @@ static void *standin_thread(void *arg)
     weft_runtime *rt = in->worker.rt;
     const weft_config *c = &rt->set.config;
 
-    wf_thread_begin(rt);
+    wf_thread_begin(rt, rt->set.thread_name);
     while (standin_wait(in))
         standin_work(&in->worker);
     if (c->on_thread_stop)

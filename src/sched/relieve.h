@@ -30,6 +30,10 @@ bool wf_relieve(struct wf_worker *w);
 /* By a worker whose poll is over, and whose seat is taken. False: only for a moment. */
 bool wf_relieve_end(struct wf_worker *w);
 
+/* The same around a part of a poll that blocks: weft_block_in_place. */
+void wf_relieve_here(struct wf_thread *th);
+void wf_relieve_over(struct wf_thread *th);
+
 /* See that as many threads work as there are workers, if there is work for them. home: the seat whose timers and
  * descriptors a new one looks after. Returns what is missing: stand-ins beyond the limit, or that
  * cannot be started. */

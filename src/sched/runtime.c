@@ -12,6 +12,7 @@
 #include "fiber/backtrace.h"
 #include "fiber/overflow.h"
 #include "sched/account.h"
+#include "sched/blocking.h"
 #include "sched/debugger.h"
 #include "sched/life.h"
 #include "sched/monitor.h"
@@ -80,9 +81,10 @@ void wf_thread_block_sigpipe(sigset_t *before)
     (void)pthread_sigmask(SIG_BLOCK, &pipe, before);
 }
 
-void wf_thread_begin(weft_runtime *rt)
+/* A function of its own, so that tests/structure/tls.py finds it. */
+WF_NOINLINE void wf_thread_begin(weft_runtime *rt, const char *name)
 {
-    (void)pthread_setname_np(pthread_self(), rt->set.thread_name);
+    (void)pthread_setname_np(pthread_self(), name);
     (void)wf_sys_timer_slack(1);
     if (rt->set.config.on_thread_start)
         rt->set.config.on_thread_start(rt->set.config.hook_user);
@@ -93,7 +95,7 @@ static void *runtime_thread(void *arg)
     struct wf_worker *w = arg;
     weft_runtime *rt = w->rt;
 
-    wf_thread_begin(rt);
+    wf_thread_begin(rt, rt->set.thread_name);
     wf_worker_enter(w);
     wf_worker_run(w, NULL, WEFT_FOREVER);
     if (rt->set.config.on_thread_stop)
@@ -255,6 +257,7 @@ static void runtime_init(weft_runtime *rt)
     rt->tick_exact = wf_ns_to_ticks(WF_EXACT_NS);
     wf_idle_init(&rt->idle, rt->workers);
     wf_inject_init(&rt->inject);
+    wf_pool_init(rt);
     wf_store_u32(&rt->users, 1, WF_RELAXED);
 }
 
@@ -363,8 +366,7 @@ put:
     return rc;
 }
 
-/* A spawn from outside begins. -ESHUTDOWN: it comes too late. */
-static int runtime_spawn_begin(weft_runtime *rt)
+int wf_runtime_spawn_begin(weft_runtime *rt)
 {
     /* relaxed: the barrier of shutdown_close. Either it sees this spawn, or this sees the phase. */
     wf_add_u32(&rt->spawning, 1, WF_RELAXED);
@@ -379,7 +381,7 @@ static int runtime_spawn_begin(weft_runtime *rt)
     return -ESHUTDOWN;
 }
 
-static int runtime_spawn_end(weft_runtime *rt, int rc)
+int wf_runtime_spawn_end(weft_runtime *rt, int rc)
 {
     /* release: the task is counted; pairs with shutdown_wait_spawns */
     wf_sub_u32(&rt->spawning, 1, WF_RELEASE);
@@ -406,10 +408,10 @@ int weft_spawn_on_at(const char *site, weft_runtime *rt, weft_task **t,
         return rc;
     if (!fn)
         return wf_misuse(-EINVAL, "weft_spawn_on: fn is NULL");
-    rc = runtime_spawn_begin(rt);
+    rc = wf_runtime_spawn_begin(rt);
     if (rc < 0)
         return rc;
-    return runtime_spawn_end(rt, wf_spawn_fiber_on(&rt->sched, t, &o, fn, arg));
+    return wf_runtime_spawn_end(rt, wf_spawn_fiber_on(&rt->sched, t, &o, fn, arg));
 }
 
 int weft_spawn_async_on_at(const char *site, weft_runtime *rt, weft_task **t,
@@ -421,10 +423,10 @@ int weft_spawn_async_on_at(const char *site, weft_runtime *rt, weft_task **t,
 
     if (rc < 0)
         return rc;
-    rc = runtime_spawn_begin(rt);
+    rc = wf_runtime_spawn_begin(rt);
     if (rc < 0)
         return rc;
-    return runtime_spawn_end(rt, wf_spawn_async_on(&rt->sched, t, &o, type, state));
+    return wf_runtime_spawn_end(rt, wf_spawn_async_on(&rt->sched, t, &o, type, state));
 }
 
 /* The functions behind the macros of the same name. */

@@ -5,6 +5,7 @@
 #ifndef WF_SCHED_RUNTIME_H
 #define WF_SCHED_RUNTIME_H
 
+#include "base/list.h"
 #include "base/lock.h"
 #include "sched/idle.h"
 #include "sched/inject.h"
@@ -25,6 +26,25 @@ struct wf_monitor {
     bool started;
     struct wf_report *report;
     struct wf_atomic_u32 word; /* futex, enum wf_monitor_word */
+};
+
+struct wf_pool_thread;
+
+/* blocking.c */
+struct wf_pool {
+    struct wf_lock lock;
+    /* under the lock */
+    struct weft_task *first, *last; /* waiting to be run; each with a reference */
+    struct wf_pool_thread *idle;    /* the last to fall idle first */
+    struct wf_pool_thread *ended;   /* to be joined */
+    struct wf_list all;             /* its threads */
+    struct wf_list room;            /* who waits for room in the queue */
+    bool detached;                  /* nobody will join its threads */
+    bool stopped;
+    bool coming; /* a thread was called or is being made, and has taken nothing yet */
+    /* under the lock, read by anyone; threads is a futex as well */
+    struct wf_atomic_u32 queued, threads, sleeping;
+    struct wf_atomic_u64 finished; /* tasks; by its threads and by who cancels */
 };
 
 /* relieve.c */
@@ -80,6 +100,7 @@ struct weft_runtime {
     struct wf_atomic_u64 remote_schedules;
     struct wf_atomic_u64 spawned_outside; /* from plain threads and other runtimes */
     struct wf_monitor monitor WF_ALIGNED(WF_CACHE_LINE);
+    struct wf_pool pool WF_ALIGNED(WF_CACHE_LINE);
     struct wf_relief relief WF_ALIGNED(WF_CACHE_LINE);
 
     /* life cycle; see runtime.c */

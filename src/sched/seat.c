@@ -22,6 +22,7 @@ int wf_seat_init_bare(struct wf_seat *s, struct weft_runtime *rt, unsigned index
         wf_deque_release(&s->ready);
         return rc;
     }
+    wf_store_u32(&s->inside, 1, WF_RELAXED);
     wf_rand_init(&s->rand, seed + index);
     wf_slab_cache_init(&s->slab);
     wf_stack_cache_init(&s->stacks);

@@ -51,8 +51,9 @@ struct wf_seat {
     unsigned index;
 
     /* see guard.h */
-    struct wf_atomic_u32 inside; /* the holder is touching what only the holder may */
-    struct wf_atomic_u32 taken;  /* enum wf_seat_taken: the holder must keep out unless free */
+    struct wf_atomic_u32
+        inside; /* the holder is touching what only the holder may; or there is none */
+    struct wf_atomic_u32 taken; /* enum wf_seat_taken: the holder must keep out unless free */
 
     /* holder only */
     struct weft_task *lifo; /* woken last: runs next */

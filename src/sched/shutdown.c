@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "sched/blocking.h"
 #include "sched/life.h"
 #include "sched/migrate.h"
 #include "sched/monitor.h"
@@ -47,6 +48,7 @@ uint64_t wf_runtime_alive(const struct weft_runtime *rt)
     for (unsigned i = 0; i < wf_runtime_seats(rt); i++)
         /* acquire: pairs with worker_finish; and finished is read before spawned */
         finished += wf_load_u64(&wf_runtime_seat(rt, i)->counters.task.finished, WF_ACQUIRE);
+    finished += wf_load_u64(&rt->pool.finished, WF_ACQUIRE);
     spawned = wf_load_u64(&rt->spawned_outside, WF_RELAXED);
     for (unsigned i = 0; i < wf_runtime_seats(rt); i++)
         spawned += wf_load_u64(&wf_runtime_seat(rt, i)->counters.task.spawned, WF_RELAXED);
@@ -120,6 +122,7 @@ static void shutdown_stop(weft_runtime *rt)
     /* P4.a: store, then signal. release: what the tasks did is over; pairs with wf_runtime_stopped */
     wf_store_u32(&rt->phase, WF_PHASE_STOPPED, WF_RELEASE);
     wf_relief_stop(rt);
+    wf_pool_stop(rt);
     wf_monitor_stop(rt);
     /* Who drives leaves, and tells those that wait for their turn. */
     wf_hub_signal(&rt->hub);
@@ -189,18 +192,17 @@ static bool shutdown_wait_joined(weft_runtime *rt, uint64_t until_ns)
 /* Wait for the threads to leave, then join them; detach them when they do not. True: none is left. */
 static bool shutdown_join_threads(weft_runtime *rt, uint64_t until_ns)
 {
+    unsigned threads = rt->set.config.flavor == WEFT_CURRENT_THREAD ? 0 : rt->workers;
     uint32_t state = JOIN_OPEN;
 
-    if (rt->set.config.flavor == WEFT_CURRENT_THREAD)
-        return true;
     /* relaxed: one joins, the others wait for it */
     if (!wf_cas_u32(&rt->joined, &state, JOIN_UNDER_WAY, WF_RELAXED, WF_RELAXED))
         return shutdown_wait_joined(rt, until_ns);
     state = JOIN_DONE;
-    for (unsigned i = 0; i < rt->workers; i++)
+    for (unsigned i = 0; i < threads; i++)
         if (!wf_shutdown_join(&rt->worker[i], until_ns))
             state = JOIN_LEFT_SOME;
-    if (!wf_relief_join(rt, until_ns))
+    if (!wf_relief_join(rt, until_ns) || !wf_pool_join(rt, until_ns))
         state = JOIN_LEFT_SOME;
     wf_monitor_join(rt);
     /* release: pairs with shutdown_wait_joined */
@@ -340,9 +342,11 @@ void wf_runtime_put(struct weft_runtime *rt)
 /* From inside: nobody will join them. */
 static void shutdown_detach_threads(weft_runtime *rt)
 {
-    for (unsigned i = 0; i < rt->workers; i++)
-        (void)pthread_detach(rt->worker[i].handle);
+    if (rt->set.config.flavor != WEFT_CURRENT_THREAD)
+        for (unsigned i = 0; i < rt->workers; i++)
+            (void)pthread_detach(rt->worker[i].handle);
     wf_relief_detach(rt);
+    wf_pool_detach(rt);
     wf_monitor_detach(rt);
 }
 
@@ -356,9 +360,8 @@ void weft_runtime_free(weft_runtime *rt)
         /* The last task to end sends the threads away. */
         uint32_t open = JOIN_OPEN;
 
-        if (rt->set.config.flavor != WEFT_CURRENT_THREAD &&
-            /* relaxed: as in shutdown_join_threads */
-            wf_cas_u32(&rt->joined, &open, JOIN_LEFT_SOME, WF_RELAXED, WF_RELAXED))
+        /* relaxed: as in shutdown_join_threads */
+        if (wf_cas_u32(&rt->joined, &open, JOIN_LEFT_SOME, WF_RELAXED, WF_RELAXED))
             shutdown_detach_threads(rt);
         /* relaxed: see wf_runtime_task_ended; the caller at least has not ended */
         wf_store_u32(&rt->orphan, 1, WF_RELAXED);

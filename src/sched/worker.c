@@ -28,6 +28,7 @@
 #include "base/sys.h"
 #include "fiber/overflow.h"
 #include "sched/account.h"
+#include "sched/blocking.h"
 #include "sched/held.h"
 #include "sched/migrate.h"
 #include "sched/monitor.h"
@@ -143,7 +144,10 @@ static void worker_spawned(struct wf_scheduler *sched, struct wf_thread *th, str
         wf_worker_notify(w);
 }
 
-const struct wf_scheduler_ops wf_worker_ops = {.woken = worker_woken, .spawned = worker_spawned};
+const struct wf_scheduler_ops wf_worker_ops = {.woken = worker_woken,
+                                               .spawned = worker_spawned,
+                                               .spawned_blocking = wf_pool_spawned,
+                                               .cancelled_blocking = wf_pool_cancelled};
 
 /* Half of one look's share of the injection queue to ourselves: the first task, the rest queued. */
 static struct weft_task *worker_take_injected(struct wf_worker *w)
@@ -541,9 +545,9 @@ void wf_worker_enter(struct wf_worker *w)
 
 void wf_worker_leave(struct wf_worker *w)
 {
+    /* The guard stays closed: a seat without a holder is not to be relieved. */
     wf_store_u32(&w->entered, 0, WF_RELAXED);
     wf_task_free_graves(&w->thread);
-    wf_seat_leave(w->seat);
     wf_thread_set_self(NULL);
     wf_coro_release_thread(&w->thread.native);
     if (wf_load_u32(&w->reports, WF_RELAXED))

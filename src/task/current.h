@@ -41,9 +41,10 @@ struct wf_thread {
         struct wf_atomic_ptr task_to_read; /* the monitor */
     };
 
-    struct wf_fiber *fiber; /* its fiber, when it is one */
-    struct wf_coro native;  /* this thread's own stack, while a fiber runs */
-    int32_t budget;         /* operations left in this poll */
+    struct wf_fiber *fiber;        /* its fiber, when it is one */
+    struct wf_coro native;         /* this thread's own stack, while a fiber runs */
+    int32_t budget;                /* operations left in this poll */
+    struct wf_atomic_u32 blocking; /* in weft_blocking; the monitor reads it */
     /* ticks, when the running poll (or group of polls) began; the monitor reads it */
     struct wf_atomic_u64 poll_from;
     bool exact_clock; /* polls are long: read the clock at each wake */

@@ -185,9 +185,35 @@ void wf_task_wake(weft_wakeable *w)
         t->sched->ops->woken(t->sched, t);
 }
 
+/* A function of its own, so that tests/structure/tls.py finds it. */
+WF_NOINLINE int wf_thread_call(struct wf_thread *th, weft_fn *fn, void *arg)
+{
+    int result;
+
+    /* To what it calls this is a plain thread: it may not await. */
+    wf_thread_set_self(NULL);
+    /* relaxed: a glance of the monitor's */
+    wf_store_u32(&th->blocking, 1, WF_RELAXED);
+    result = fn(arg);
+    wf_store_u32(&th->blocking, 0, WF_RELAXED);
+    wf_thread_set_self(th);
+    return result;
+}
+
+void wf_fiber_call(struct wf_fiber *f, struct wf_thread *th)
+{
+    f->call->result = wf_thread_call(th, f->call->fn, f->call->arg);
+}
+
 const struct wf_task_type wf_fiber_type = {
     .wakeable = {.retain = fiber_retain, .wake = wf_task_wake, .release = fiber_release},
     .stackless = false,
+};
+
+/* Nothing wakes it: it runs once. */
+const struct wf_task_type wf_blocking_kind = {
+    .wakeable = {.retain = fiber_retain, .wake = wf_task_wake, .release = fiber_release},
+    .blocking = true,
 };
 
 void weft_panic(const char *format, ...)

@@ -13,6 +13,13 @@
 struct wf_deadline;
 struct wf_defer;
 
+/* A call on the thread's own stack. */
+struct wf_call {
+    weft_fn *fn;
+    void *arg;
+    int result;
+};
+
 struct wf_fiber {
     struct wf_coro coro;
     struct wf_stack *stack;
@@ -28,10 +35,17 @@ struct wf_fiber {
     uint32_t unconstrained;       /* depth of weft_unconstrained */
     uint32_t ignored;             /* -ECANCELED answers in a row */
     bool ending;                  /* in its clean-up: no way back to fn */
+    struct wf_call *call;         /* for WF_POLL_CALL */
 };
 
 /* The first poll: give it a stack. False: the task has ended without running. */
 bool wf_fiber_begin(struct weft_task *t, struct wf_thread *th, bool cancelled);
+
+/* Call a function that blocks, outside of all that a task may do. */
+int wf_thread_call(struct wf_thread *th, weft_fn *fn, void *arg);
+
+/* Call what a fiber asks for, on the thread's own stack. */
+void wf_fiber_call(struct wf_fiber *f, struct wf_thread *th);
 
 /* It has ended: take its stack back. */
 void wf_fiber_finish(struct weft_task *t, struct wf_thread *th);
@@ -55,7 +69,12 @@ WF_INLINE enum wf_poll_result wf_fiber_poll(struct weft_task *t, struct wf_threa
     th->fiber = f;
     if (wf_unlikely(f->unconstrained))
         th->budget = INT32_MAX;
-    why = (enum wf_poll_result)(uintptr_t)wf_coro_switch(&th->native, &f->coro, th);
+    for (;;) {
+        why = (enum wf_poll_result)(uintptr_t)wf_coro_switch(&th->native, &f->coro, th);
+        if (wf_likely(why != WF_POLL_CALL))
+            break;
+        wf_fiber_call(f, th);
+    }
     th->fiber = NULL;
     t->hint = f->coro.sp;
     if (why == WF_POLL_DONE)

@@ -36,6 +36,8 @@ void weft_cancel(weft_task *t)
         return;
     if (wf_task_state_cancel(t))
         t->sched->ops->woken(t->sched, t);
+    else if (wf_unlikely(wf_task_type_of(t)->blocking))
+        t->sched->ops->cancelled_blocking(t->sched, t);
 }
 
 bool weft_is_finished(const weft_task *t)

@@ -72,12 +72,12 @@ WF_NOINLINE static int spawn_init(struct wf_thread *th, struct weft_task *t, str
     return rc;
 }
 
-struct weft_task *wf_task_new_fiber(struct wf_thread *th, struct wf_scheduler *s,
-                                    const struct wf_spawn *p)
+WF_INLINE struct weft_task *spawn_new(struct wf_thread *th, struct wf_scheduler *s,
+                                      const struct wf_task_type *type, const struct wf_spawn *p)
 {
     struct weft_task *t = wf_slab_alloc(th ? th->slab : NULL, sizeof(*t) + p->copy_size);
 
-    if (wf_unlikely(!t) || spawn_init(th, t, s, &wf_fiber_type, p->options) < 0)
+    if (wf_unlikely(!t) || spawn_init(th, t, s, type, p->options) < 0)
         return NULL;
     t->fn = p->fn;
     t->arg = p->arg;
@@ -86,6 +86,18 @@ struct weft_task *wf_task_new_fiber(struct wf_thread *th, struct wf_scheduler *s
         memcpy(t->arg, p->copy, p->copy_size);
     }
     return t;
+}
+
+struct weft_task *wf_task_new_fiber(struct wf_thread *th, struct wf_scheduler *s,
+                                    const struct wf_spawn *p)
+{
+    return spawn_new(th, s, &wf_fiber_type, p);
+}
+
+struct weft_task *wf_task_new_blocking(struct wf_thread *th, struct wf_scheduler *s,
+                                       const struct wf_spawn *p)
+{
+    return spawn_new(th, s, &wf_blocking_kind, p);
 }
 
 static struct weft_task *spawn_new_async(struct wf_thread *th, struct wf_scheduler *s,
@@ -112,7 +124,9 @@ WF_COLD static void spawn_hook(const struct wf_scheduler *s, const struct weft_t
 void wf_task_publish(struct wf_thread *th, struct weft_task *t, unsigned handles)
 {
     struct wf_scheduler *s = t->sched;
-    uint64_t state = WF_TASK_NOTIFIED + WF_TASK_REF * (1 + handles);
+    bool blocking = wf_task_type_of(t)->blocking;
+    /* One for the queue of the blocking pool: it may be cancelled before it is there. */
+    uint64_t state = WF_TASK_NOTIFIED + WF_TASK_REF * (1 + handles + (blocking ? 1 : 0));
 
     if (wf_likely(th && th->sched == s))
         /* relaxed: see wf_count_u64 */
@@ -127,7 +141,10 @@ void wf_task_publish(struct wf_thread *th, struct weft_task *t, unsigned handles
         wf_unreachable("a new task is notified already");
     if (wf_unlikely(s->on_spawn != NULL))
         spawn_hook(s, t);
-    s->ops->spawned(s, th, t);
+    if (wf_unlikely(blocking))
+        s->ops->spawned_blocking(s, th, t);
+    else
+        s->ops->spawned(s, th, t);
 }
 
 void wf_task_destroy(struct weft_task *t)

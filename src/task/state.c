@@ -12,6 +12,7 @@
  *     RUNNING               notify      RUNNING|NOTIFIED           its runner, when the poll ends
  *     NOTIFIED, COMPLETE    notify      unchanged                  nobody
  *     NOTIFIED              start       RUNNING                    -
+ *     NOTIFIED              claim       RUNNING                    -
  *     RUNNING               park        idle                       nobody
  *     RUNNING|NOTIFIED      park        NOTIFIED                   the runner
  *     RUNNING(|NOTIFIED)    yield       unchanged, queued          the runner
@@ -31,6 +32,20 @@
 #include "base/assert.h"
 #include "task/task.h"
 #include "task/waker.h"
+
+bool wf_task_state_claim(struct weft_task *t)
+{
+    /* relaxed: only seeds the exchange */
+    uint64_t old = wf_load_u64(&t->state, WF_RELAXED);
+
+    do {
+        if (!(old & WF_TASK_NOTIFIED) || (old & (WF_TASK_RUNNING | WF_TASK_COMPLETE)))
+            return false;
+        /* acquire: as wf_task_state_start */
+    } while (!wf_cas_weak_u64(&t->state, &old, old + WF_TASK_RUNNING - WF_TASK_NOTIFIED, WF_ACQUIRE,
+                              WF_RELAXED));
+    return true;
+}
 
 bool wf_task_notify(struct weft_task *t)
 {

@@ -28,6 +28,10 @@ __attribute__((warn_unused_result)) bool wf_task_state_cancel(struct weft_task *
 /* A queued task is about to be polled. Returns the state from before. */
 uint64_t wf_task_state_start(struct weft_task *t);
 
+/* The same by one of several who may: a task for the blocking pool is in its queue and may be cancelled there. False:
+ * somebody else has it. */
+__attribute__((warn_unused_result)) bool wf_task_state_claim(struct weft_task *t);
+
 /* A poll was pending. True: it was notified meanwhile; the caller must push it. */
 __attribute__((warn_unused_result)) bool wf_task_state_park(struct weft_task *t);
 

@@ -32,12 +32,14 @@ struct wf_locals;
 enum wf_poll_result {
     WF_POLL_PENDING, /* idle until woken */
     WF_POLL_YIELD,   /* still ready: queue it again */
+    WF_POLL_CALL,    /* a fiber's only: call a function on the thread's own stack, and go on */
     WF_POLL_DONE     /* has ended; result is set */
 };
 
 struct wf_task_type {
     weft_wakeable_type wakeable; /* first: found from a task's wakeable */
     bool stackless;
+    bool blocking; /* for the blocking pool: never polled, never pushed by a waker */
 };
 
 /* What few tasks have, so that the header stays small. */
@@ -97,6 +99,7 @@ _Static_assert(offsetof(struct weft_task, state) == WF_SLAB_STATE, "the slab loo
 
 extern const struct wf_task_type wf_fiber_type;
 extern const struct wf_task_type wf_async_kind;
+extern const struct wf_task_type wf_blocking_kind;
 
 /* What follows the header in the same slot: a stackless task's state, a fiber's copied arguments. */
 WF_INLINE void *wf_task_tail(struct weft_task *t)
@@ -149,6 +152,9 @@ struct wf_scheduler_ops {
     void (*woken)(struct wf_scheduler *s, struct weft_task *t);
     /* A new task. From any thread; th is the calling one's, or NULL. */
     void (*spawned)(struct wf_scheduler *s, struct wf_thread *th, struct weft_task *t);
+    /* The same for the blocking pool, with a reference for its queue; and one there was cancelled. */
+    void (*spawned_blocking)(struct wf_scheduler *s, struct wf_thread *th, struct weft_task *t);
+    void (*cancelled_blocking)(struct wf_scheduler *s, struct weft_task *t);
 };
 
 struct wf_scheduler {
@@ -172,6 +178,10 @@ struct wf_spawn {
  * memory is out. */
 struct weft_task *wf_task_new_fiber(struct wf_thread *th, struct wf_scheduler *s,
                                     const struct wf_spawn *p);
+
+/* The same for the blocking pool. */
+struct weft_task *wf_task_new_blocking(struct wf_thread *th, struct wf_scheduler *s,
+                                       const struct wf_spawn *p);
 
 /* Poll a stackless task. Fibers: wf_fiber_poll. */
 enum wf_poll_result wf_async_poll(struct weft_task *t, bool cancelled);

@@ -68,7 +68,10 @@ CALL_BACK = {
 NATIVE = {
     "wf_worker_run": "a worker's loop: the fiber comes back to the thread that continued it",
     "runtime_thread": "what a worker thread starts with",
+    "standin_thread": "what a stand-in starts with",
+    "standin_work": "a stand-in's turn of the same loop",
     "wf_drive": "a plain thread that drives a current-thread runtime",
+    "wf_thread_call": "what it calls finds a plain thread, where nothing can await",
 }
 
 # They call through pointers, but only what may not await. Each is a function of its own in every build.
@@ -81,10 +84,11 @@ NEVER_SWITCH = {
 
 # The library's uses of constant functions outside the accessors, by (function, constant function).
 ALLOWED = {
+    ("wf_thread_begin", "pthread_self"): "a thread of the library names itself before it works",
     ("runtime_thread", "pthread_self"): "the same, where that is laid in",
     ("standin_thread", "pthread_self"): "the same",
-    ("wf_thread_begin", "pthread_self"): "a worker thread names itself before its loop begins",
-    ("monitor_thread", "pthread_self"): "the monitor names itself, and polls nothing",
+    ("monitor_thread", "pthread_self"): "the same; it has no task",
+    ("pool_thread", "pthread_self"): "the same, for who joins it; what it runs cannot await",
 }
 
 ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")

@@ -254,6 +254,12 @@ ssize_t wf_sys_write(int fd, const void *data, size_t size)
     return write(fd, data, size);
 }
 
+int wf_sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
+{
+    (void)value, (void)size;
+    model_report("getsockopt(%d, %d, %d) is not modelled", fd, level, name);
+}
+
 int wf_sys_shutdown(int fd, int how)
 {
     model_report("shutdown(%d, %d) is not modelled", fd, how);

@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_stall.c - a task that blocks its thread, or computes without end, slows only itself.
+ *
+ * Nothing is timed: the tasks are stuck until what waits behind them has happened, by whichever way it is made
+ * ready. Without a stand-in the test does not end.
+ */
+#include "support.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define STUCK_MAX 8
+
+enum how { BLOCKED, COMPUTING };
+
+struct stage {
+    weft_runtime *rt;
+    enum how how;
+    unsigned count; /* tasks that get stuck */
+    int hold[2];    /* a pipe that the blocked ones read */
+    atomic_uint stuck;
+    atomic_bool released;
+    atomic_uint done; /* what was to happen behind them */
+
+    /* those that the stuck ones wake */
+    weft_waker wakers[STUCK_MAX];
+    atomic_uint captured;
+    weft_task *stuck_tasks[STUCK_MAX];
+};
+
+static void stage_open(struct stage *s, enum how how, unsigned workers, unsigned count)
+{
+    weft_config c = {.worker_threads = workers,
+                     .ignore_env = WEFT_ON,
+                     .stall_computing = WEFT_MS(1),
+                     .thread_keep_alive = WEFT_MS(100)};
+
+    *s = (struct stage){.how = how, .count = count};
+    CHECK_EQ(0, weft_runtime_new(&s->rt, &c));
+    CHECK_EQ(0, pipe(s->hold));
+    test_watchdog(60);
+}
+
+static void get_stuck(struct stage *s)
+{
+    char c;
+
+    atomic_fetch_add(&s->stuck, 1);
+    if (s->how == BLOCKED)
+        CHECK_EQ(1, read(s->hold[0], &c, 1));
+    else
+        while (!atomic_load(&s->released))
+            continue;
+}
+
+static int stuck_task(void *arg)
+{
+    get_stuck(arg);
+    return 0;
+}
+
+static void stage_stick(struct stage *s, weft_fn *fn)
+{
+    for (unsigned i = 0; i < s->count; i++)
+        CHECK_EQ(0, weft_spawn_on(s->rt, &s->stuck_tasks[i], NULL, fn, s));
+}
+
+static void stage_wait(atomic_uint *n, unsigned want)
+{
+    while (atomic_load(n) < want)
+        usleep(100);
+}
+
+static void stage_release(struct stage *s)
+{
+    char bytes[STUCK_MAX] = {0};
+
+    atomic_store(&s->released, true);
+    CHECK_EQ(s->count, write(s->hold[1], bytes, s->count));
+    for (unsigned i = 0; i < s->count; i++) {
+        int result = 1;
+
+        CHECK_EQ(0, weft_join_blocking(s->stuck_tasks[i], &result));
+        CHECK_EQ(0, result);
+    }
+}
+
+static void stage_close(struct stage *s)
+{
+    CHECK_EQ(0, weft_runtime_shutdown(s->rt, WEFT_FOREVER));
+    weft_runtime_free(s->rt);
+    (void)close(s->hold[0]);
+    (void)close(s->hold[1]);
+}
+
+/* One of two, all of two, the only one, and more than there are workers. */
+static const struct {
+    unsigned workers, count;
+} crowds[] = {{2, 1}, {2, 2}, {1, 1}, {2, 6}};
+
+#define EACH_STAGE(s)                                                                          \
+ for (enum how how_ = BLOCKED; how_ <= COMPUTING; how_++)                                      \
+  for (size_t i_ = 0; i_ < sizeof(crowds) / sizeof(crowds[0]); i_++)                           \
+   for (bool once_ = (stage_open(s, how_, crowds[i_].workers, crowds[i_].count), true); once_; \
+        stage_close(s), once_ = false)
+
+/* --- what waits behind them ------------------------------------------------------- */
+
+static int sleeper(void *arg)
+{
+    struct stage *s = arg;
+
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(0, weft_sleep(WEFT_US(300)));
+    atomic_fetch_add(&s->done, 1);
+    return 0;
+}
+
+TEST(timers_fire)
+{
+    struct stage s;
+
+    EACH_STAGE(&s)
+    {
+        weft_task *t;
+
+        CHECK_EQ(0, weft_spawn_on(s.rt, &t, NULL, sleeper, &s));
+        stage_stick(&s, stuck_task);
+        stage_wait(&s.stuck, s.count);
+        stage_wait(&s.done, 1);
+        stage_release(&s);
+        CHECK_EQ(0, weft_join_blocking(t, NULL));
+    }
+}
+
+static int peer_fd;
+
+static int reader(void *arg)
+{
+    struct stage *s = arg;
+    weft_stream *stream;
+    char text[8];
+    int pair[2];
+
+    CHECK_EQ(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair));
+    peer_fd = pair[1];
+    CHECK_EQ(0, weft_stream_from_fd(&stream, pair[0]));
+    atomic_fetch_add(&s->captured, 1);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(1, weft_read(stream, text, sizeof(text)));
+        atomic_fetch_add(&s->done, 1);
+    }
+    weft_close(stream);
+    return 0;
+}
+
+TEST(sockets_are_read)
+{
+    struct stage s;
+
+    EACH_STAGE(&s)
+    {
+        weft_task *t;
+
+        CHECK_EQ(0, weft_spawn_on(s.rt, &t, NULL, reader, &s));
+        stage_wait(&s.captured, 1);
+        stage_stick(&s, stuck_task);
+        stage_wait(&s.stuck, s.count);
+        for (unsigned i = 1; i <= 3; i++) {
+            CHECK_EQ(1, write(peer_fd, "x", 1));
+            stage_wait(&s.done, i);
+        }
+        stage_release(&s);
+        CHECK_EQ(0, weft_join_blocking(t, NULL));
+        (void)close(peer_fd);
+    }
+}
+
+static int nothing(void *arg)
+{
+    struct stage *s = arg;
+
+    atomic_fetch_add(&s->done, 1);
+    return 0;
+}
+
+TEST(tasks_from_outside_run)
+{
+    struct stage s;
+
+    EACH_STAGE(&s)
+    {
+        stage_stick(&s, stuck_task);
+        stage_wait(&s.stuck, s.count);
+        for (unsigned i = 1; i <= 20; i++) {
+            weft_task *t;
+
+            CHECK_EQ(0, weft_spawn_on(s.rt, &t, NULL, nothing, &s));
+            CHECK_EQ(0, weft_join_blocking(t, NULL));
+        }
+        stage_release(&s);
+    }
+}
+
+/* --- what they made ready themselves, just before --------------------------------- */
+
+struct waiter {
+    weft_async async;
+    struct stage *stage;
+    bool begun;
+};
+
+static weft_poll waiter_poll(void *self, weft_context *cx)
+{
+    struct waiter *w = self;
+    unsigned i;
+
+    if (w->begun) {
+        atomic_fetch_add(&w->stage->done, 1);
+        return WEFT_READY;
+    }
+    w->begun = true;
+    i = atomic_load(&w->stage->captured);
+    w->stage->wakers[i] = weft_context_waker(cx);
+    atomic_store(&w->stage->captured, i + 1);
+    return WEFT_PENDING;
+}
+
+static const weft_async_type waiter_type = {waiter_poll, NULL, sizeof(struct waiter), "waiter"};
+
+/* The woken task is in the LIFO slot of a worker that does not come back. */
+static int wake_and_get_stuck(void *arg)
+{
+    struct stage *s = arg;
+
+    weft_waker_wake(&s->wakers[atomic_fetch_add(&s->stuck, 1)]);
+    atomic_fetch_sub(&s->stuck, 1);
+    get_stuck(s);
+    return 0;
+}
+
+TEST(a_task_that_was_woken_last_is_not_stranded)
+{
+    struct stage s;
+
+    EACH_STAGE(&s)
+    {
+        weft_task *waiters[STUCK_MAX];
+
+        if (s.count > 2)
+            s.count = 2;
+        for (unsigned i = 0; i < s.count; i++) {
+            struct waiter w = {.stage = &s};
+
+            CHECK_EQ(0, weft_spawn_async_on(s.rt, &waiters[i], NULL, &waiter_type, &w));
+            stage_wait(&s.captured, i + 1);
+        }
+        atomic_store(&s.captured, 0);
+        for (unsigned i = 0; i < s.count; i++) {
+            CHECK_EQ(0, weft_spawn_on(s.rt, &s.stuck_tasks[i], NULL, wake_and_get_stuck, &s));
+            stage_wait(&s.stuck, i + 1);
+        }
+        stage_wait(&s.done, s.count);
+        stage_release(&s);
+        for (unsigned i = 0; i < s.count; i++)
+            CHECK_EQ(0, weft_join_blocking(waiters[i], NULL));
+    }
+}
+
+static int spawn_and_get_stuck(void *arg)
+{
+    for (int i = 0; i < 5; i++)
+        CHECK_EQ(0, weft_go(nothing, arg));
+    get_stuck(arg);
+    return 0;
+}
+
+TEST(tasks_that_they_spawned_run)
+{
+    struct stage s;
+
+    EACH_STAGE(&s)
+    {
+        stage_stick(&s, spawn_and_get_stuck);
+        stage_wait(&s.done, 5 * s.count);
+        stage_release(&s);
+    }
+}
+
+/* While it computes it goes on to wake and to spawn, with its seat taken from it. */
+static int compute_and_spawn(void *arg)
+{
+    struct stage *s = arg;
+
+    for (unsigned i = 0; i < 2000; i++) {
+        unsigned before = atomic_load(&s->done);
+
+        CHECK_EQ(0, weft_go(nothing, arg));
+        while (atomic_load(&s->done) == before)
+            continue;
+    }
+    return 0;
+}
+
+TEST(a_relieved_task_still_spawns)
+{
+    struct stage s;
+
+    for (unsigned workers = 1; workers <= 2; workers++) {
+        weft_task *t;
+
+        stage_open(&s, COMPUTING, workers, 0);
+        CHECK_EQ(0, weft_spawn_on(s.rt, &t, NULL, compute_and_spawn, &s));
+        CHECK_EQ(0, weft_join_blocking(t, NULL));
+        CHECK_EQ(2000, atomic_load(&s.done));
+        stage_close(&s);
+    }
+}
+
+/* --- coming and going ---------------------------------------------------------------- */
+
+static int blocks_often(void *arg)
+{
+    struct stage *s = arg;
+
+    for (uint64_t i = 0; i < test_scaled(1250); i++) {
+        usleep(700);
+        CHECK_EQ(0, weft_yield());
+    }
+    atomic_fetch_add(&s->done, 1);
+    return 0;
+}
+
+/* Threads of this process. */
+static unsigned threads(void)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[256];
+    unsigned n = 0;
+
+    CHECK(f);
+    while (fgets(line, sizeof(line), f))
+        if (sscanf(line, "Threads: %u", &n) == 1)
+            break;
+    (void)fclose(f);
+    return n;
+}
+
+TEST(ten_thousand_stalls_leave_nothing_behind)
+{
+    struct stage s;
+    unsigned before;
+
+    stage_open(&s, BLOCKED, 2, 8);
+    before = threads();
+    stage_stick(&s, blocks_often);
+    for (unsigned i = 0; i < s.count; i++)
+        CHECK_EQ(0, weft_join_blocking(s.stuck_tasks[i], NULL));
+    CHECK_EQ(s.count, atomic_load(&s.done));
+    /* Those that stood in go after the keep-alive time. */
+    while (threads() > before)
+        usleep(1000);
+    s.count = 0;
+    stage_close(&s);
+}
+
+/* --- the end ------------------------------------------------------------------------- */
+
+TEST(a_shutdown_during_a_stall_keeps_its_limit)
+{
+    for (enum how how = BLOCKED; how <= COMPUTING; how++) {
+        struct stage s;
+        int result;
+
+        stage_open(&s, how, 2, 2);
+        stage_stick(&s, stuck_task);
+        stage_wait(&s.stuck, 2);
+        CHECK_EQ(-ETIMEDOUT, weft_runtime_shutdown(s.rt, WEFT_MS(20)));
+        atomic_store(&s.released, true);
+        CHECK_EQ(2, write(s.hold[1], "xx", 2));
+        for (int i = 0; i < 2; i++)
+            CHECK_EQ(0, weft_join_blocking(s.stuck_tasks[i], &result));
+        weft_runtime_free(s.rt);
+        (void)close(s.hold[0]);
+        (void)close(s.hold[1]);
+    }
+}
+
+TEST(a_shutdown_waits_for_a_stall_that_ends)
+{
+    for (enum how how = BLOCKED; how <= COMPUTING; how++) {
+        struct stage s;
+
+        stage_open(&s, how, 2, 4);
+        stage_stick(&s, stuck_task);
+        stage_wait(&s.stuck, 4);
+        stage_release(&s);
+        stage_close(&s);
+    }
+}
+
+/* --- the monitor itself ------------------------------------------------------------- */
+
+static int idle_root(void *arg)
+{
+    (void)arg;
+    return weft_sleep(WEFT_MS(300) * test_slow());
+}
+
+/* How often a thread of that name has slept of its own will; -1: there is none. */
+static long sleeps_of(const char *name)
+{
+    for (long id = getpid(); id < getpid() + 64; id++) {
+        char path[64], line[256];
+        long n = -1;
+        bool found = false;
+        FILE *f;
+
+        (void)snprintf(path, sizeof(path), "/proc/self/task/%ld/status", id);
+        f = fopen(path, "r");
+        while (f && fgets(line, sizeof(line), f)) {
+            if (strncmp(line, "Name:", 5) == 0)
+                found = strstr(line, name) != NULL;
+            (void)sscanf(line, "voluntary_ctxt_switches: %ld", &n);
+        }
+        if (f)
+            (void)fclose(f);
+        if (found)
+            return n;
+    }
+    return -1;
+}
+
+TEST(the_monitor_of_an_idle_runtime_sleeps)
+{
+    struct stage s;
+    weft_task *t;
+    long before, after;
+    int tries = 0;
+
+    stage_open(&s, BLOCKED, 2, 0);
+    CHECK_EQ(0, weft_spawn_on(s.rt, &t, NULL, idle_root, NULL));
+    /* Until it has fallen asleep, it looks every 10 ms. */
+    do {
+        before = sleeps_of("weft-monitor");
+        usleep(60000);
+        after = sleeps_of("weft-monitor");
+    } while (after != before && tries++ < 50);
+    CHECK(before > 0);
+    CHECK_EQ(before, after);
+    CHECK_EQ(0, weft_join_blocking(t, NULL));
+    stage_close(&s);
+}
+
+/* The failure that all this is about. */
+TEST(without_a_monitor_a_stuck_task_holds_up_its_neighbours)
+{
+    weft_config c = {.worker_threads = 1, .ignore_env = WEFT_ON, .monitor = WEFT_OFF};
+    struct stage s = {.how = BLOCKED, .count = 1};
+    weft_task *t;
+
+    CHECK_EQ(0, weft_runtime_new(&s.rt, &c));
+    CHECK_EQ(0, pipe(s.hold));
+    test_watchdog(60);
+    stage_stick(&s, stuck_task);
+    stage_wait(&s.stuck, 1);
+    CHECK_EQ(-1, sleeps_of("weft-monitor"));
+    CHECK_EQ(0, weft_spawn_on(s.rt, &t, NULL, nothing, &s));
+    usleep(30000);
+    CHECK_EQ(0, atomic_load(&s.done));
+    stage_release(&s);
+    CHECK_EQ(0, weft_join_blocking(t, NULL));
+    stage_close(&s);
+}
+
+TEST_MAIN("stall", timers_fire, sockets_are_read, tasks_from_outside_run,
+          a_task_that_was_woken_last_is_not_stranded, tasks_that_they_spawned_run,
+          a_relieved_task_still_spawns, ten_thousand_stalls_leave_nothing_behind,
+          a_shutdown_during_a_stall_keeps_its_limit, a_shutdown_waits_for_a_stall_that_ends,
+          the_monitor_of_an_idle_runtime_sleeps,
+          without_a_monitor_a_stuck_task_holds_up_its_neighbours)
