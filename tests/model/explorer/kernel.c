@@ -205,12 +205,6 @@ unsigned wf_sys_file_mode(int fd)
     return 0;
 }
 
-int wf_sys_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
-{
-    (void)fd, (void)level, (void)name, (void)value, (void)size;
-    return -ENOTSOCK;
-}
-
 int wf_sys_timer_slack(uint64_t ns)
 {
     (void)ns;
