@@ -129,9 +129,8 @@ TEST(the_sum_of_short_polls_is_near_the_truth)
 {
     uint64_t n = test_scaled(200000);
 
-    for (size_t i = 0; i < test_flavour_count; i++)
-        if (test_flavours[i].workers <= 1)
-            test_run_on(&test_flavours[i], watch_short_polls, &n);
+    /* Nobody stands in here for a thread that was preempted for long. */
+    test_run_on(&test_flavours[0], watch_short_polls, &n);
 }
 
 END_TEST
