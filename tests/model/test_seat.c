@@ -157,8 +157,7 @@ static void worker_of_seat(void)
         while (!wf_seat_enter(&seat)) {
             wf_seat_leave(&seat);
             /* A pause lasts until what was read last has changed: not if it was free again by then. */
-            if (!wf_seat_resume(&seat) &&
-                wf_load_u32(&seat.taken, WF_RELAXED) == WF_SEAT_TAKEN)
+            if (!wf_seat_resume(&seat) && wf_load_u32(&seat.taken, WF_RELAXED) == WF_SEAT_TAKEN)
                 wf_spin_pause();
         }
         t = seat.lifo;

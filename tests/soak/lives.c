@@ -28,7 +28,7 @@ struct life {
     uint64_t rand, fire_rand;
     weft_config config;
     weft_runtime *rt;
-    unsigned alive; /* atomic: tasks and threads */
+    struct soak_living *living;
     struct soak_slot *go;
     weft_task *kept[LIFE_KEPT];
     int values[LIFE_KEPT];
@@ -179,6 +179,18 @@ static void life_end(struct life *l, enum death death)
     weft_runtime_free(l->rt);
 }
 
+/* A thread that nobody joins may begin, and end, after all that was waited for: so these outlive a life. */
+static struct soak_living *life_living(void)
+{
+    static struct soak_living all[64];
+    static unsigned next;
+    struct soak_living *l = &all[__atomic_fetch_add(&next, 1, __ATOMIC_RELAXED) % 64];
+
+    __atomic_store_n(&l->alive, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&l->not_yet_begun, 0, __ATOMIC_RELAXED);
+    return l;
+}
+
 static void life_run(uint64_t *rand)
 {
     struct life l = {.rand = test_rand(rand) | 1};
@@ -187,14 +199,16 @@ static void life_run(uint64_t *rand)
 
     l.fire_rand = test_rand(&l.rand) | 1;
     l.config = soak_plan_config(&l.rand);
-    l.config.hook_user = &l.alive;
+    l.living = life_living();
+    l.config.hook_user = l.living;
     if (l.config.worker_threads > 4)
         l.config.worker_threads = 4;
     if (death == STUCK && (l.config.flavor == WEFT_CURRENT_THREAD || soak_roll(&l.rand, 4)))
         death = SHUT_DOWN;
     if (l.config.flavor != WEFT_CURRENT_THREAD) {
         CHECK(l.config.worker_threads > 0);
-        l.alive = l.config.worker_threads;
+        __atomic_store_n(&l.living->alive, l.config.worker_threads, __ATOMIC_RELAXED);
+        __atomic_store_n(&l.living->not_yet_begun, (int)l.config.worker_threads, __ATOMIC_RELAXED);
     }
     l.go = soak_slot_new(&l.rand);
     CHECK_EQ(0, weft_runtime_new(&l.rt, &l.config));
@@ -217,7 +231,7 @@ static void life_run(uint64_t *rand)
     for (unsigned i = 0; i < LIFE_KEPT; i++)
         if (l.kept[i])
             life_join(l.kept[i], l.values[i]);
-    while (__atomic_load_n(&l.alive, __ATOMIC_ACQUIRE))
+    while (__atomic_load_n(&l.living->alive, __ATOMIC_ACQUIRE))
         life_pause();
     soak_slot_put(l.go);
     soak_moved();

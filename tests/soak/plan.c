@@ -18,32 +18,42 @@
 # define STACK_LEAST 0u
 #endif
 
-static void hook_task_spawn(void *alive, const weft_task *t)
+static void hook_task_spawn(void *living, const weft_task *t)
 {
+    struct soak_living *l = living;
+
     soak_begin_id(SOAK_TASK, weft_task_id(t));
-    if (alive)
-        __atomic_fetch_add((unsigned *)alive, 1, __ATOMIC_RELAXED);
+    if (l)
+        __atomic_fetch_add(&l->alive, 1, __ATOMIC_RELAXED);
 }
 
-static void hook_task_end(void *alive, const weft_task *t)
+static void hook_task_end(void *living, const weft_task *t)
 {
+    struct soak_living *l = living;
+
     soak_end_id(SOAK_TASK, weft_task_id(t));
-    if (alive)
-        __atomic_fetch_sub((unsigned *)alive, 1, __ATOMIC_RELEASE);
+    if (l)
+        __atomic_fetch_sub(&l->alive, 1, __ATOMIC_RELEASE);
 }
 
-/* Threads were counted as alive when they were made: one may begin when all others have ended. */
-static void hook_thread_start(void *alive)
+/* As many threads as there are workers were counted as alive when they were made: one may begin when all others
+ * have ended. Others, which stand in or are of the pool, count from here on; which is which does not matter. */
+static void hook_thread_start(void *living)
 {
-    (void)alive;
+    struct soak_living *l = living;
+
     soak_begin(SOAK_WORKER);
+    if (l && __atomic_fetch_sub(&l->not_yet_begun, 1, __ATOMIC_RELAXED) <= 0)
+        __atomic_fetch_add(&l->alive, 1, __ATOMIC_RELAXED);
 }
 
-static void hook_thread_stop(void *alive)
+static void hook_thread_stop(void *living)
 {
+    struct soak_living *l = living;
+
     soak_end(SOAK_WORKER);
-    if (alive)
-        __atomic_fetch_sub((unsigned *)alive, 1, __ATOMIC_RELEASE);
+    if (l)
+        __atomic_fetch_sub(&l->alive, 1, __ATOMIC_RELEASE);
 }
 
 static void hook_thread_park(void *unused)

@@ -121,6 +121,13 @@ struct soak_plan {
 
 /* length 0: as the plan likes. */
 void soak_plan_make(struct soak_plan *p, uint64_t seed, unsigned round, weft_duration length);
+
+/* Who counts as alive, where a config's hooks are given one as hook_user. All atomic. */
+struct soak_living {
+    unsigned alive;    /* tasks and threads; the workers' from the beginning */
+    int not_yet_begun; /* threads that were counted before they began */
+};
+
 weft_config soak_plan_config(uint64_t *rand);
 
 /* In one line. */
