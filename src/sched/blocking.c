@@ -27,6 +27,7 @@
 #include "task/waker.h"
 
 #include <errno.h>
+#include <unistd.h>
 #include <weft/blocking.h>
 #include <weft/time.h>
 
@@ -79,6 +80,10 @@ static void pool_run_task(struct weft_runtime *rt, struct weft_task *t)
     }
     wf_store_u64(&t->delay, from - wf_load_u64(&t->ready_at, WF_RELAXED), WF_RELAXED);
     t->result = fn(arg);
+    if (wf_unlikely(!wf_thread_owner())) {
+        wf_log("a forked child returned from its task: a child may only exec or _exit");
+        _exit(1);
+    }
     spent = wf_ticks() - from;
     wf_store_u64(&t->poll_time, spent, WF_RELAXED);
     wf_count_u64(&t->polls, 1);
@@ -152,10 +157,7 @@ static const weft_future_type room_type = {room_poll, room_drop, "room in the bl
 
 static weft_future room_future(weft_runtime *rt)
 {
-    weft_future f = {.type = &room_type, .words = {(uintptr_t)rt}};
-
-    wf_list_init(room_link(&f));
-    return f;
+    return (weft_future){.type = &room_type, .words = {(uintptr_t)rt}};
 }
 
 /* Under the lock: who is to be told that there is room. The reference goes along. */
@@ -175,6 +177,17 @@ static void pool_tell_waiter(weft_wakeable *target)
         return;
     target->type->wake(target);
     wf_wakeable_release(target);
+}
+
+/* Whoever was told of room did not use it: the next one may. */
+static void pool_pass_room(struct weft_runtime *rt)
+{
+    weft_wakeable *waiter;
+
+    wf_lock(&rt->pool.lock);
+    waiter = pool_next_waiter(rt);
+    wf_unlock(&rt->pool.lock);
+    pool_tell_waiter(waiter);
 }
 
 /* The oldest task, with its reference; NULL: there is none. */
@@ -204,6 +217,12 @@ static void pool_add_idle(struct wf_pool *p, struct wf_pool_thread *pt)
     pt->next = p->idle;
     p->idle = pt;
     wf_store_u32(&p->sleeping, wf_load_u32(&p->sleeping, WF_RELAXED) + 1, WF_RELAXED);
+}
+
+/* Under the lock, with the decision to go: who pushes from here on does not count on it. */
+static void pool_leave(struct wf_pool *p)
+{
+    wf_store_u32(&p->threads, wf_load_u32(&p->threads, WF_RELAXED) - 1, WF_RELAXED);
 }
 
 /* Under the lock. False: it was called meanwhile. */
@@ -237,6 +256,8 @@ static bool pool_wait(struct wf_pool_thread *pt)
         }
         wf_lock(&p->lock);
         alone = pool_take_idle(p, pt);
+        if (alone)
+            pool_leave(p);
         wf_unlock(&p->lock);
         if (alone)
             return false;
@@ -277,6 +298,7 @@ static struct pool_need pool_needs(struct weft_runtime *rt)
     need.wake = pool_call(p);
     if (!need.wake && threads < rt->set.config.max_blocking_threads) {
         wf_store_u32(&p->threads, threads + 1, WF_RELAXED);
+        wf_store_u32(&p->alive, wf_load_u32(&p->alive, WF_RELAXED) + 1, WF_RELAXED);
         p->coming = need.make = true;
     }
     return need;
@@ -301,7 +323,9 @@ static struct weft_task *pool_next(struct wf_pool_thread *pt)
             p->coming = pt->coming = false;
         need = pool_needs(pt->rt);
         stopped = p->stopped;
-        if (!t && !stopped)
+        if (!t && stopped)
+            pool_leave(p);
+        else if (!t)
             pool_add_idle(p, pt);
         wf_unlock(&p->lock);
         pool_meet(pt->rt, &need);
@@ -321,6 +345,7 @@ static void *pool_thread(void *arg)
     bool detached;
 
     wf_thread_begin(rt, "weft-blocking");
+    (void)wf_thread_lend(&rt->sched);
     wf_lock(&p->lock);
     pt->handle = pthread_self();
     wf_list_push_back(&p->all, &pt->link);
@@ -340,9 +365,9 @@ static void *pool_thread(void *arg)
         pt->next = p->ended;
         p->ended = pt;
     }
-    wf_store_u32(&p->threads, wf_load_u32(&p->threads, WF_RELAXED) - 1, WF_RELAXED);
+    wf_store_u32(&p->alive, wf_load_u32(&p->alive, WF_RELAXED) - 1, WF_RELAXED);
     wf_unlock(&p->lock);
-    wf_sys_futex_wake(&p->threads, INT32_MAX);
+    wf_sys_futex_wake(&p->alive, INT32_MAX);
     if (detached)
         wf_sys_free(pt);
     wf_runtime_put(rt);
@@ -388,18 +413,25 @@ static int pool_start_thread(struct weft_runtime *rt)
     return rc;
 }
 
-/* No thread could be made. If there is none at all, nobody will come for the queue: what waits there ends. */
+/* No thread could be made. One that has fallen idle meanwhile was told nothing, and is called. If there is none at
+ * all, nobody will come for the queue: what waits there ends. */
 WF_COLD static void pool_refuse(struct weft_runtime *rt, int rc)
 {
     struct wf_pool *p = &rt->pool;
+    struct wf_pool_thread *wake;
     struct weft_task *t;
     bool none;
 
     wf_lock(&p->lock);
     p->coming = false;
-    wf_store_u32(&p->threads, wf_load_u32(&p->threads, WF_RELAXED) - 1, WF_RELAXED);
+    pool_leave(p);
+    wf_store_u32(&p->alive, wf_load_u32(&p->alive, WF_RELAXED) - 1, WF_RELAXED);
     none = wf_load_u32(&p->threads, WF_RELAXED) == 0;
+    wake = p->first && !p->stopped ? pool_call(p) : NULL;
     wf_unlock(&p->lock);
+    wf_sys_futex_wake(&p->alive, INT32_MAX);
+    if (wake)
+        wf_sys_futex_wake(&wake->called, 1);
     if (!none)
         return;
     wf_log("weft_spawn_blocking: no thread can be made (%s): see ulimit -u and ulimit -v",
@@ -408,9 +440,11 @@ WF_COLD static void pool_refuse(struct weft_runtime *rt, int rc)
         weft_wakeable *waiter;
 
         wf_lock(&p->lock);
-        t = pool_pop(rt, &waiter);
+        /* Unless somebody else has made one since. */
+        t = wf_load_u32(&p->threads, WF_RELAXED) == 0 ? pool_pop(rt, &waiter) : NULL;
         wf_unlock(&p->lock);
-        pool_tell_waiter(waiter);
+        if (t)
+            pool_tell_waiter(waiter);
         if (t && wf_task_state_claim(t))
             pool_end_task(rt, t, rc);
         if (t)
@@ -439,8 +473,14 @@ void wf_pool_spawned(struct wf_scheduler *s, struct wf_thread *th, struct weft_t
     struct wf_pool *p = &rt->pool;
     struct pool_need need;
 
-    if (!th || th->sched != s)
-        wf_add_u64(&rt->spawned_outside, 1, WF_RELAXED);
+    (void)th;
+    if (wf_task_is_cancelled(t)) {
+        /* Born so, into a runtime that closes: no thread need come for it, and none may. */
+        if (wf_task_state_claim(t))
+            wf_pool_cancelled(s, t);
+        wf_task_release(t);
+        return;
+    }
     /* The task may be over before this call is. */
     wf_add_u32(&rt->users, 1, WF_RELAXED);
     wf_lock(&p->lock);
@@ -459,8 +499,12 @@ void wf_pool_spawned(struct wf_scheduler *s, struct wf_thread *th, struct weft_t
 
 void wf_pool_cancelled(struct wf_scheduler *s, struct weft_task *t)
 {
-    if (wf_task_state_claim(t))
-        pool_end_task(wf_runtime_of(s), t, -ECANCELED);
+    weft_runtime *rt = wf_runtime_of(s);
+
+    /* The task is the caller's, and keeps the runtime until it has ended. relaxed: it is there now. */
+    wf_add_u32(&rt->users, 1, WF_RELAXED);
+    pool_end_task(rt, t, -ECANCELED);
+    wf_runtime_put(rt);
 }
 
 void wf_pool_stop(struct weft_runtime *rt)
@@ -491,17 +535,17 @@ void wf_pool_detach(struct weft_runtime *rt)
 bool wf_pool_join(struct weft_runtime *rt, uint64_t until_ns)
 {
     struct wf_pool *p = &rt->pool;
-    uint32_t threads;
+    uint32_t alive;
 
     /* relaxed: the threads are joined */
-    while ((threads = wf_load_u32(&p->threads, WF_RELAXED))) {
+    while ((alive = wf_load_u32(&p->alive, WF_RELAXED))) {
         uint64_t now = wf_clock_now();
 
         if (now >= until_ns) {
             wf_pool_detach(rt);
             return false;
         }
-        wf_sys_futex_wait(&p->threads, threads,
+        wf_sys_futex_wait(&p->alive, alive,
                           until_ns == WEFT_FOREVER ? WF_NO_TIMEOUT : until_ns - now);
     }
     pool_reap(rt);
@@ -539,46 +583,53 @@ static int blocking_wait_room(weft_runtime *rt, const char *call)
     return (int)weft_await(&room);
 }
 
-static weft_task *blocking_spawn(const char *call, const weft_task_options *options, weft_fn *fn,
-                                 void *arg)
+/* 0 and *out, or why not. */
+static int blocking_spawn(const char *call, const weft_task_options *options, weft_fn *fn,
+                          void *arg, struct weft_task **out)
 {
     struct wf_spawn p = {.options = options, .fn = fn, .arg = arg};
     struct wf_thread *th = wf_thread_self();
     struct weft_task *t;
+    int rc;
 
-    if (!fn) {
-        (void)wf_misuse(-EINVAL, "%s: fn is NULL", call);
-        return NULL;
-    }
+    if (!fn)
+        return wf_misuse(-EINVAL, "%s: fn is NULL", call);
     if (!th) {
         wf_log("%s: called outside a task; plain threads use weft_spawn_blocking_on", call);
-        return NULL;
+        return -EPERM;
     }
-    if (blocking_wait_room(wf_runtime_of(th->sched), call) < 0)
-        return NULL;
+    rc = blocking_wait_room(wf_runtime_of(th->sched), call);
+    if (rc < 0)
+        return rc;
     th = wf_thread_self();
     t = wf_task_new_blocking(th, th->sched, &p);
     if (!t) {
         wf_log("%s: no memory for a task", call);
-        return NULL;
+        pool_pass_room(wf_runtime_of(th->sched));
+        return -ENOMEM;
     }
     wf_task_publish(th, t, 1);
-    return t;
+    *out = t;
+    return 0;
 }
 
 weft_task *weft_spawn_blocking_at(const char *site, weft_fn *fn, void *arg)
 {
     weft_task_options o = {.site = site};
+    weft_task *t = NULL;
 
-    return blocking_spawn("weft_spawn_blocking", &o, fn, arg);
+    (void)blocking_spawn("weft_spawn_blocking", &o, fn, arg, &t);
+    return t;
 }
 
 weft_task *weft_spawn_blocking_with_at(const char *site, const weft_task_options *options,
                                        weft_fn *fn, void *arg)
 {
     weft_task_options o = blocking_sited(site, options);
+    weft_task *t = NULL;
 
-    return blocking_spawn("weft_spawn_blocking_with", &o, fn, arg);
+    (void)blocking_spawn("weft_spawn_blocking_with", &o, fn, arg, &t);
+    return t;
 }
 
 int weft_spawn_blocking_on_at(const char *site, weft_runtime *rt, weft_task **t,
@@ -608,25 +659,51 @@ int weft_spawn_blocking_on_at(const char *site, weft_runtime *rt, weft_task **t,
         return wf_runtime_spawn_end(rt, -ENOMEM);
     if (t)
         *t = new;
+    if (!th || th->sched != &rt->sched)
+        /* Before it can be cancelled, and so end. relaxed: one half of wf_runtime_alive */
+        wf_add_u64(&rt->spawned_outside, 1, WF_RELAXED);
     wf_task_publish(th, new, t ? 1 : 0);
     return wf_runtime_spawn_end(rt, 0);
+}
+
+struct elsewhere {
+    weft_fn *fn;
+    void *arg;
+    int result;
+    bool begun;
+};
+
+static int elsewhere_call(void *arg)
+{
+    struct elsewhere *e = arg;
+
+    e->begun = true;
+    e->result = e->fn(e->arg);
+    return 0;
 }
 
 /* On the pool; fn may use the caller's stack, and is waited for in any case once it has begun. */
 static int blocking_elsewhere(const char *site, weft_fn *fn, void *arg)
 {
-    weft_task *t = weft_spawn_blocking_at(site, fn, arg);
-    int result = 0, rc;
+    struct elsewhere e = {.fn = fn, .arg = arg};
+    weft_task_options o = {.site = site};
+    weft_task *t = NULL;
+    int ended = 0, rc = blocking_spawn("weft_blocking", &o, elsewhere_call, &e, &t);
 
-    if (!t)
-        return weft_is_cancelled() ? -ECANCELED : -ENOMEM;
-    rc = weft_join(t, &result);
+    if (rc < 0)
+        return rc;
+    rc = weft_join(t, &ended);
     if (rc < 0) {
+        int again = 0;
+
         weft_cancel(t);
         WEFT_SHIELD
-        rc = weft_join(t, &result);
+        again = weft_join(t, &ended);
+        wf_assert(again == 0);
     }
-    return rc < 0 ? rc : result;
+    if (e.begun)
+        return e.result;
+    return rc < 0 ? rc : ended;
 }
 
 int weft_blocking_at(const char *site, weft_fn *fn, void *arg)
@@ -652,6 +729,7 @@ int weft_blocking_at(const char *site, weft_fn *fn, void *arg)
 int weft_block_in_place(weft_fn *fn, void *arg)
 {
     struct wf_thread *th = wf_thread_self();
+    bool relieved;
     int result;
 
     if (!fn)
@@ -661,10 +739,12 @@ int weft_block_in_place(weft_fn *fn, void *arg)
     if (wf_runtime_of(th->sched)->single)
         return wf_misuse(-EINVAL, "weft_block_in_place: no other thread can do this one's work; "
                                   "use weft_blocking");
-    wf_relieve_here(th);
+    relieved = wf_relieve_here(th);
     result = fn(arg);
-    /* Perhaps on another worker by now, which may be relieved as well. */
-    wf_relieve_over(wf_thread_self());
+    /* Perhaps on another worker by now, which may be relieved as well. Not if this call is inside another one, or in a
+     * poll that was stuck before: that lasts. */
+    if (relieved)
+        wf_relieve_over(wf_thread_self());
     return result;
 }
 

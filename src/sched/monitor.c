@@ -125,8 +125,9 @@ static void monitor_look(struct watch *m)
 
         monitor_look_at(m, w, ticks);
         parks += wf_load_u64(&w->seat->counters.parks, WF_RELAXED);
-        if (wf_load_u32(&w->seat->taken, WF_RELAXED) == WF_SEAT_RELIEVED)
-            home = w->home;
+        /* A worker's: that of a stand-in is its own, and may change. */
+        if (i < rt->workers && wf_load_u32(&w->seat->taken, WF_RELAXED) == WF_SEAT_RELIEVED)
+            home = w->seat;
     }
     (void)wf_relief_balance(rt, home);
     monitor_report(m);

@@ -171,6 +171,11 @@ static uint64_t park_set_alarm(struct weft_runtime *rt)
     return wf_likely(wf_hub_alarm(&rt->hub) <= next) ? WEFT_FOREVER : next;
 }
 
+void wf_worker_alarm_all(struct weft_runtime *rt)
+{
+    (void)park_set_alarm(rt);
+}
+
 static uint64_t park_timeout(uint64_t next, uint64_t until_ns)
 {
     uint64_t at = next < until_ns ? next : until_ns, now, wash_at = wf_stack_pool_wash_at();

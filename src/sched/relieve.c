@@ -93,14 +93,16 @@ bool wf_relieve_end(struct wf_worker *w)
     return true;
 }
 
-void wf_relieve_here(struct wf_thread *th)
+bool wf_relieve_here(struct wf_thread *th)
 {
     struct wf_worker *w = wf_worker_of(th);
 
     /* The guard is open in a poll: its own holder takes the seat as the monitor would. Refused: somebody has
      * relieved it before, this very task perhaps. */
-    if (wf_relieve(w))
-        (void)wf_relief_balance(w->rt, w->home);
+    if (!wf_relieve(w))
+        return false;
+    (void)wf_relief_balance(w->rt, w->home);
+    return true;
 }
 
 void wf_relieve_over(struct wf_thread *th)
@@ -328,16 +330,23 @@ static bool relief_call(struct weft_runtime *rt, struct wf_seat *home)
 
 unsigned wf_relief_balance(struct weft_runtime *rt, struct wf_seat *home)
 {
-    unsigned missing = relief_missing(rt);
+    unsigned missing;
 
-    if (missing == 0)
+    /* relaxed: a number that moves */
+    if (wf_load_u32(&rt->relief.stuck, WF_RELAXED) == 0)
         return 0;
-    /* Who sleeps sees to timers and descriptors, and is told of work. */
+    /* Who sleeps sees to timers and descriptors, and is told of work; also when no thread is missing. What the
+     * stuck polls left or armed before they were relieved, nobody has told of: W4 and A1 count on their end. */
+    wf_fence_seq_cst();
     if (wf_idle_any_asleep(&rt->idle)) {
+        wf_worker_alarm_all(rt);
         if (relief_work_waits(rt) && wf_idle_notify(&rt->idle))
             wf_hub_signal(&rt->hub);
         return 0;
     }
+    missing = relief_missing(rt);
+    if (missing == 0)
+        return 0;
     if (!relief_all_stuck(rt, missing) && !relief_work_waits(rt))
         return 0;
     wf_lock(&rt->relief.lock);
@@ -366,6 +375,9 @@ bool wf_standin_retire(struct wf_worker *w)
 {
     struct wf_relief *r = &w->rt->relief;
 
+    /* Once: it is not counted any more. */
+    if (w->retired)
+        return true;
     /* relaxed: a glance, as most often there is no change */
     if (wf_load_u32(&r->active, WF_RELAXED) <= wf_load_u32(&r->stuck, WF_RELAXED))
         return false;

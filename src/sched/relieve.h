@@ -30,8 +30,9 @@ bool wf_relieve(struct wf_worker *w);
 /* By a worker whose poll is over, and whose seat is taken. False: only for a moment. */
 bool wf_relieve_end(struct wf_worker *w);
 
-/* The same around a part of a poll that blocks: weft_block_in_place. */
-void wf_relieve_here(struct wf_thread *th);
+/* The same around a part of a poll that blocks: weft_block_in_place. False: it was relieved before, and whoever did
+ * that sees to its end. */
+bool wf_relieve_here(struct wf_thread *th);
 void wf_relieve_over(struct wf_thread *th);
 
 /* See that as many threads work as there are workers, if there is work for them. home: the seat whose timers and
@@ -42,7 +43,7 @@ unsigned wf_relief_balance(struct weft_runtime *rt, struct wf_seat *home);
 /* How many stand-ins have a thread. */
 unsigned wf_relief_threads(struct weft_runtime *rt);
 
-/* By a stand-in: are there enough without it? Then it counts as gone, and hands on what it has. */
+/* By a stand-in: are there enough without it? Then it counts as gone, and hands on what it has. May be asked again. */
 bool wf_standin_retire(struct wf_worker *w);
 
 /* The runtime has stopped: all threads leave. Then they are joined; false: not all by until_ns. */

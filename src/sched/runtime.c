@@ -39,9 +39,10 @@ static void runtime_forked(void)
 
     /* relaxed: the child has one thread */
     wf_add_u32(&fork_generation, 1, WF_RELAXED);
-    if (!wf_thread_self())
+    if (!wf_thread_self() && !wf_thread_owner())
         return;
     wf_thread_set_self(NULL);
+    (void)wf_thread_lend(NULL);
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);
     (void)pthread_sigmask(SIG_UNBLOCK, &pipe, NULL);

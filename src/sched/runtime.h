@@ -42,8 +42,10 @@ struct wf_pool {
     bool detached;                  /* nobody will join its threads */
     bool stopped;
     bool coming; /* a thread was called or is being made, and has taken nothing yet */
-    /* under the lock, read by anyone; threads is a futex as well */
-    struct wf_atomic_u32 queued, threads, sleeping;
+    /* under the lock, read by anyone */
+    struct wf_atomic_u32 queued, sleeping;
+    struct wf_atomic_u32 threads;  /* that take tasks, or are being made */
+    struct wf_atomic_u32 alive;    /* and those about to end; a futex */
     struct wf_atomic_u64 finished; /* tasks; by its threads and by who cancels */
 };
 

@@ -231,12 +231,12 @@ static void shutdown_report_alive(weft_runtime *rt)
         wf_log("shutdown: and %zu more", n - REPORT_MAX);
 }
 
-/* Is the caller one of its tasks? */
+/* Is the caller one of its tasks, or called by one as a function that blocks? */
 static bool shutdown_calls_inside(const weft_runtime *rt)
 {
     const struct wf_thread *th = wf_thread_self();
 
-    return th && th->sched == &rt->sched;
+    return (th && th->sched == &rt->sched) || wf_thread_owner() == &rt->sched;
 }
 
 int weft_runtime_shutdown(weft_runtime *rt, weft_duration limit)

@@ -68,6 +68,8 @@ struct weft_task *wf_worker_steal(struct wf_worker *w);
 void wf_worker_park(struct wf_worker *w, uint64_t until_ns);
 void wf_worker_notify(struct wf_worker *w);
 void wf_worker_alarm(struct wf_worker *w);
+/* A1 for all seats, in place of workers that are stuck. After a fence of the caller's. */
+void wf_worker_alarm_all(struct weft_runtime *rt);
 unsigned wf_worker_fire_timers(struct wf_worker *w, struct wf_seat *seat, uint64_t now);
 unsigned wf_worker_harvest(struct wf_worker *w, struct wf_poller *p);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* current.c - the library's one thread-local. */
+/* current.c - what the library keeps for each thread: what it works on, and whom it belongs to. */
 #include "task/current.h"
 
 #include "base/clock.h"
@@ -8,6 +8,8 @@
 
 /* initial-exec: one load, and eight bytes of the space that the C library keeps for plug-ins */
 static __thread struct wf_thread *current_thread __attribute__((tls_model("initial-exec")));
+
+static __thread const struct wf_scheduler *owner __attribute__((tls_model("initial-exec")));
 
 static struct wf_atomic_u64 ids_given = {1};
 
@@ -19,6 +21,19 @@ WF_OPAQUE struct wf_thread *wf_thread_self(void)
 WF_OPAQUE void wf_thread_set_self(struct wf_thread *th)
 {
     current_thread = th;
+}
+
+WF_OPAQUE const struct wf_scheduler *wf_thread_owner(void)
+{
+    return owner;
+}
+
+WF_OPAQUE const struct wf_scheduler *wf_thread_lend(const struct wf_scheduler *s)
+{
+    const struct wf_scheduler *before = owner;
+
+    owner = s;
+    return before;
 }
 
 uint64_t wf_task_id_next(struct wf_thread *th)

@@ -73,6 +73,11 @@ WF_INLINE uint64_t wf_thread_poll_from(const struct wf_thread *th)
 struct wf_thread *wf_thread_self(void);
 void wf_thread_set_self(struct wf_thread *th);
 
+/* While a runtime's thread is lent to a function that blocks, and is a plain one to it: the runtime's. NULL otherwise,
+ * and in the child of a fork. lend returns what it was. */
+const struct wf_scheduler *wf_thread_owner(void);
+const struct wf_scheduler *wf_thread_lend(const struct wf_scheduler *s);
+
 /* An id never given before in this process. th may be NULL. */
 uint64_t wf_task_id_next(struct wf_thread *th);
 

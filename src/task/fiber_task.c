@@ -188,6 +188,7 @@ void wf_task_wake(weft_wakeable *w)
 /* A function of its own, so that tests/structure/tls.py finds it. */
 WF_NOINLINE int wf_thread_call(struct wf_thread *th, weft_fn *fn, void *arg)
 {
+    const struct wf_scheduler *before = wf_thread_lend(th->sched);
     int result;
 
     /* To what it calls this is a plain thread: it may not await. */
@@ -195,7 +196,11 @@ WF_NOINLINE int wf_thread_call(struct wf_thread *th, weft_fn *fn, void *arg)
     /* relaxed: a glance of the monitor's */
     wf_store_u32(&th->blocking, 1, WF_RELAXED);
     result = fn(arg);
+    /* In a forked child it remains one: see runtime_forked. */
+    if (wf_unlikely(!wf_thread_owner()))
+        return result;
     wf_store_u32(&th->blocking, 0, WF_RELAXED);
+    (void)wf_thread_lend(before);
     wf_thread_set_self(th);
     return result;
 }

@@ -36,7 +36,8 @@ void weft_cancel(weft_task *t)
         return;
     if (wf_task_state_cancel(t))
         t->sched->ops->woken(t->sched, t);
-    else if (wf_unlikely(wf_task_type_of(t)->blocking))
+    else if (wf_unlikely(wf_task_type_of(t)->blocking) && wf_task_state_claim(t))
+        /* Without the claim the task may have ended, and its scheduler be gone. */
         t->sched->ops->cancelled_blocking(t->sched, t);
 }
 

@@ -152,7 +152,8 @@ struct wf_scheduler_ops {
     void (*woken)(struct wf_scheduler *s, struct weft_task *t);
     /* A new task. From any thread; th is the calling one's, or NULL. */
     void (*spawned)(struct wf_scheduler *s, struct wf_thread *th, struct weft_task *t);
-    /* The same for the blocking pool, with a reference for its queue; and one there was cancelled. */
+    /* The same for the blocking pool, with a reference for its queue; and one there was cancelled, and claimed by the
+     * caller. */
     void (*spawned_blocking)(struct wf_scheduler *s, struct wf_thread *th, struct weft_task *t);
     void (*cancelled_blocking)(struct wf_scheduler *s, struct weft_task *t);
 };

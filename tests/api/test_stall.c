@@ -30,7 +30,7 @@ struct stage {
 
     /* those that the stuck ones wake */
     weft_waker wakers[STUCK_MAX];
-    atomic_uint captured;
+    atomic_uint captured, armed;
     weft_task *stuck_tasks[STUCK_MAX];
 };
 
@@ -323,6 +323,45 @@ TEST(a_relieved_task_still_spawns)
     }
 }
 
+/* A timer that wakes somebody else, and then gets stuck: the worker does not come to tell the sleepers of it. */
+static int arm_and_get_stuck(void *arg)
+{
+    struct stage *s = arg;
+    weft_future nap = weft_sleep_future(WEFT_MS(1));
+    weft_waker *waker = &s->wakers[atomic_fetch_add(&s->armed, 1)];
+    weft_context cx = weft_context_of(waker);
+
+    /* Meanwhile the others fall asleep. */
+    CHECK_EQ(0, weft_sleep(WEFT_MS(3)));
+    CHECK_EQ(WEFT_PENDING, weft_future_poll(&nap, &cx));
+    get_stuck(s);
+    weft_future_drop(&nap);
+    weft_waker_drop(waker);
+    return 0;
+}
+
+TEST(timers_that_they_armed_for_others_fire)
+{
+    struct stage s;
+
+    EACH_STAGE(&s)
+    {
+        weft_task *waiters[STUCK_MAX];
+
+        for (unsigned i = 0; i < s.count; i++) {
+            struct waiter w = {.stage = &s};
+
+            CHECK_EQ(0, weft_spawn_async_on(s.rt, &waiters[i], NULL, &waiter_type, &w));
+            stage_wait(&s.captured, i + 1);
+        }
+        stage_stick(&s, arm_and_get_stuck);
+        stage_wait(&s.done, s.count);
+        stage_release(&s);
+        for (unsigned i = 0; i < s.count; i++)
+            CHECK_EQ(0, weft_join_blocking(waiters[i], NULL));
+    }
+}
+
 /* --- coming and going ---------------------------------------------------------------- */
 
 static int blocks_often(void *arg)
@@ -350,6 +389,43 @@ static unsigned threads(void)
             break;
     (void)fclose(f);
     return n;
+}
+
+static int spawn_one_and_get_stuck(void *arg)
+{
+    /* Meanwhile the others fall asleep. */
+    CHECK_EQ(0, weft_sleep(WEFT_MS(3)));
+    CHECK_EQ(0, weft_go(nothing, arg));
+    get_stuck(arg);
+    return 0;
+}
+
+/* The stand-in of the stall before sleeps, and no other is needed: it is to be woken. */
+TEST(a_stand_in_that_sleeps_is_called_again)
+{
+    weft_config c = {.worker_threads = 2, .ignore_env = WEFT_ON};
+    struct stage s = {.how = BLOCKED, .count = 2};
+
+    CHECK_EQ(0, weft_runtime_new(&s.rt, &c));
+    CHECK_EQ(0, pipe(s.hold));
+    test_watchdog(60);
+    for (unsigned i = 1; i <= 20; i++) {
+        s.count = 2;
+        stage_stick(&s, stuck_task);
+        stage_wait(&s.stuck, 2);
+        /* It is there, and has run this. */
+        s.count = 0;
+        CHECK_EQ(0, weft_spawn_on(s.rt, &s.stuck_tasks[2], NULL, nothing, &s));
+        CHECK_EQ(0, weft_join_blocking(s.stuck_tasks[2], NULL));
+        s.count = 2;
+        stage_release(&s);
+        s.count = 1;
+        stage_stick(&s, spawn_one_and_get_stuck);
+        stage_wait(&s.done, 2 * i);
+        stage_release(&s);
+        atomic_store(&s.stuck, 0);
+    }
+    stage_close(&s);
 }
 
 TEST(ten_thousand_stalls_leave_nothing_behind)
@@ -481,7 +557,8 @@ TEST(without_a_monitor_a_stuck_task_holds_up_its_neighbours)
 
 TEST_MAIN("stall", timers_fire, sockets_are_read, tasks_from_outside_run,
           a_task_that_was_woken_last_is_not_stranded, tasks_that_they_spawned_run,
-          a_relieved_task_still_spawns, ten_thousand_stalls_leave_nothing_behind,
+          timers_that_they_armed_for_others_fire, a_relieved_task_still_spawns,
+          a_stand_in_that_sleeps_is_called_again, ten_thousand_stalls_leave_nothing_behind,
           a_shutdown_during_a_stall_keeps_its_limit, a_shutdown_waits_for_a_stall_that_ends,
           the_monitor_of_an_idle_runtime_sleeps,
           without_a_monitor_a_stuck_task_holds_up_its_neighbours)
