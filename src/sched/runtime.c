@@ -44,8 +44,7 @@
 #define REPORT_MAX 10 /* tasks that a shutdown at its limit names */
 
 static struct wf_atomic_u32 fork_generation;
-static struct wf_atomic_ptr
-    abandoned; /* runtimes with a task that did not end, by next_abandoned */
+static struct wf_atomic_ptr abandoned; /* runtimes, by next_abandoned: some task did not end */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 /*
@@ -394,7 +393,7 @@ static int runtime_block_current(weft_runtime *rt, weft_task *root)
     int rc = 0;
 
     while (waiting && rc == 0) {
-        /* acquire: pairs with block_waiter_release and runtime_drive_end */
+        /* acquire: pairs with block_waiter_release, runtime_drive_end and runtime_stop */
         uint32_t seen = wf_load_u32(&rt->driver, WF_ACQUIRE);
 
         if (wf_load_u32(&b.refs, WF_ACQUIRE) == 0)
@@ -402,14 +401,16 @@ static int runtime_block_current(weft_runtime *rt, weft_task *root)
         if (runtime_drive_begin(rt)) {
             runtime_drive(rt, root, WEFT_FOREVER);
             runtime_drive_end(rt);
-            /* relaxed: it only asks */
-            if (wf_runtime_stopped(rt) && wf_load_u32(&b.refs, WF_RELAXED) != 0)
-                rc = -ESHUTDOWN;
-        } else if (seen & 1) {
+        } else if ((seen & 1) && !wf_runtime_stopped(rt)) {
             wf_sys_futex_wait(&rt->driver, seen, WF_NO_TIMEOUT);
         }
+        /* At the limit of a shutdown. Who drives then may be stuck in a task. relaxed: it only asks */
+        if (wf_runtime_stopped(rt) && wf_load_u32(&b.refs, WF_RELAXED) != 0)
+            rc = -ESHUTDOWN;
     }
     weft_future_drop(&ended);
+    while (wf_load_u32(&b.refs, WF_ACQUIRE)) /* block_waiter_release may be at work on b */
+        wf_sys_thread_yield();
     return rc;
 }
 
@@ -480,8 +481,7 @@ static int runtime_spawn_begin(weft_runtime *rt)
         wf_add_u32(&rt->users, 1, WF_RELAXED);
         return 0;
     }
-    /* relaxed: nothing was done */
-    wf_sub_u32(&rt->spawning, 1, WF_RELAXED);
+    wf_sub_u32(&rt->spawning, 1, WF_RELAXED); /* nothing was done */
     return -ESHUTDOWN;
 }
 
@@ -603,7 +603,7 @@ static void runtime_stop(weft_runtime *rt)
     /* P4.a: store, then signal. release: what the tasks did is over; pairs with wf_runtime_stopped */
     wf_store_u32(&rt->phase, WF_PHASE_STOPPED, WF_RELEASE);
     wf_hub_signal(&rt->hub);
-    wf_add_u32(&rt->driver, 2, WF_RELEASE);
+    wf_add_u32(&rt->driver, 2, WF_RELEASE); /* the phase, for runtime_block_current */
     wf_sys_futex_wake(&rt->driver, INT32_MAX);
     wf_add_u32(&rt->ended, 1, WF_RELEASE);
     wf_sys_futex_wake(&rt->ended, INT32_MAX);
