@@ -15,7 +15,7 @@ all: ## build the library and all that stands on it
 	@scripts/build.sh release
 
 check: ## install what is missing, build, run all tests
-	@scripts/setup.sh build check promela
+	@scripts/setup.sh build check promela gdb
 	@scripts/test.sh release $(TESTS)
 
 demo: ## an echo server under load: 1,000 connections for 5 seconds
@@ -65,9 +65,10 @@ cross-check: ## the tests on aarch64 and riscv64, under qemu; CROSS='aarch64 pag
 	@scripts/setup.sh build cross
 	@scripts/cross.sh $(CROSS)
 
-soak: ## random mixes of everything; MINUTES=30, BUILD=asan, SEED=123 and ROUND=7 to repeat
+soak: ## random mixes of everything; MINUTES=30, BUILD=asan; SEED=123, ROUND=7, LENGTH=500 to repeat
 	@scripts/setup.sh build check $(filter valgrind,$(BUILD))
-	@MINUTES=$(MINUTES) SEED=$(SEED) ROUND=$(ROUND) scripts/soak.sh $(or $(BUILD),release)
+	@MINUTES=$(MINUTES) SEED=$(SEED) ROUND=$(ROUND) LENGTH=$(LENGTH) \
+	    scripts/soak.sh $(or $(BUILD),release)
 
 migrate: ## the tests where each await changes the thread, 8 builds; MIGRATE='gcc-O2 tsan' chooses
 	@scripts/setup.sh build check clang

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# cross.sh [BUILD...] - the tests on other processors: cross-compiled, and run under qemu's
-# emulation of a process.
+# cross.sh [BUILD...] [-- CTEST ARGUMENT...] - the tests on other processors: cross-compiled, and run
+# under qemu's emulation of a process.
 #
 #   aarch64     64-bit Arm, all tests
 #   riscv64     64-bit RISC-V, all tests
@@ -19,7 +19,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=${WEFT_BUILD_DIR:-build}
-builds=("$@")
+builds=()
+while [[ $# -gt 0 && $1 != -- ]]; do
+    builds+=("$1")
+    shift
+done
+[[ $# -eq 0 ]] || shift
+chosen=("$@")
 [[ ${#builds[@]} -gt 0 ]] || builds=(aarch64 riscv64 pages protected)
 repeat=(--repeat "until-fail:${REPEAT:-1}")
 failed=()
@@ -31,7 +37,7 @@ tests() {
     local build=$1
     shift
     ctest --test-dir "$build" --output-on-failure --no-tests=error --no-label-summary \
-        -j "${JOBS:-$(nproc)}" "${repeat[@]}" "$@"
+        -j "${JOBS:-$(nproc)}" "${repeat[@]}" "$@" "${chosen[@]}"
 }
 
 with_pages() {

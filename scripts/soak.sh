@@ -7,6 +7,7 @@
 # MINUTES          how long; default: 1
 # SEED             where the rounds come from; default: random, and printed
 # ROUND            play this round of the seed again and again, instead of one after the other
+# LENGTH           milliseconds that a round lasts; default: as its plan likes
 # WEFT_BUILD_DIR   where builds go; default: build. The log goes there too: soak-BUILD.log
 # JOBS             processes at a time, to build; default: one per processor
 set -euo pipefail
@@ -31,8 +32,9 @@ if [[ $preset == tsan* && $(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 2
     run=(setarch "$(uname -m)" -R)
 fi
 
-options=(-t $((${MINUTES:-1} * 60)) -o "$log")
+options=(-t $((${MINUTES:-1} * 60)) -o "$log" -b "$dir")
 [[ -z ${SEED:-} ]] || options+=(-s "$SEED")
 [[ -z ${ROUND:-} ]] || options+=(-r "$ROUND")
+[[ -z ${LENGTH:-} ]] || options+=(-l "$LENGTH")
 echo "soak: ${MINUTES:-1} minutes of $preset; the log is $log"
 exec "${run[@]}" "$dir/tests/soak/test_soak" "${options[@]}"

@@ -42,7 +42,7 @@ static struct {
 /* Owner thread only. */
 struct overflow_thread {
     unsigned enters;
-    void *memory;    /* our alternate stack; NULL: the thread's own is used */
+    void *memory;    /* our alternate stack, while it is on; NULL: the thread's own is used */
     stack_t earlier; /* what to put back */
 };
 
@@ -225,7 +225,7 @@ int wf_overflow_thread_enter(void)
     stack_t alternate = {.ss_size = OVERFLOW_STACK_SIZE};
     int rc;
 
-    if (self->enters > 0)
+    if (self->enters > 0 || self->memory)
         goto entered;
     rc = wf_sys_sigaltstack(NULL, &self->earlier);
     if (rc < 0)
@@ -247,17 +247,27 @@ entered:
     return 0;
 }
 
+/* True: the kernel runs no handler of this thread on our stack any more. If somebody else set one since, theirs
+ * stays. */
+static bool overflow_stack_off(const struct overflow_thread *self)
+{
+    stack_t now;
+
+    if (wf_sys_sigaltstack(NULL, &now) < 0)
+        return false;
+    return now.ss_sp != self->memory || wf_sys_sigaltstack(&self->earlier, NULL) == 0;
+}
+
 void wf_overflow_thread_leave(void)
 {
     struct overflow_thread *self = overflow_thread_self();
-    stack_t now;
 
     wf_assert(self->enters > 0);
     if (--self->enters > 0 || !self->memory)
         return;
-    /* If somebody else set one since, theirs stays. */
-    if (wf_sys_sigaltstack(NULL, &now) == 0 && now.ss_sp == self->memory)
-        (void)wf_sys_sigaltstack(&self->earlier, NULL);
+    /* Nobody else's while it is on: it waits for this thread's next entry, or is lost with the thread. */
+    if (!overflow_stack_off(self))
+        return;
     overflow_stack_give(self->memory);
     self->memory = NULL;
 }

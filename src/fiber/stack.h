@@ -32,7 +32,7 @@
  *          STACK_COLOURS - 1 cache lines. Otherwise the first frames of all stacks would share the
  *          same few sets of the TLB and of the caches.
  * LOCKS    WF_RANK_STACKS; no system call is made under it.
- * TESTS    tests/unit/test_stack.c
+ * TESTS    tests/unit/test_stack.c, tests/model/test_stack.c
  */
 #ifndef WF_FIBER_STACK_H
 #define WF_FIBER_STACK_H

@@ -213,8 +213,9 @@ void wf_hub_alarm_lower(struct wf_hub *h, uint64_t at_ns)
     if (at_ns >= wf_hub_alarm(h))
         return;
     wf_lock(&h->lock);
-    /* A1.b: and again. 0 would unset it: a moment that has passed long ago goes off at once. Should it ever fail, the alarm
-     * stays as it was: who goes to sleep sees that, and sleeps no longer than until at_ns. */
+    /* A1.b: and again. 0 would unset it: a moment that has passed long ago goes off at once. Should it
+     * ever fail, the alarm stays as it was: who goes to sleep sees that, and sleeps no longer than
+     * until at_ns. */
     if (at_ns < wf_hub_alarm(h) && wf_sys_timerfd_set(h->alarmfd, at_ns ? at_ns : 1) == 0)
         wf_store_u64(&h->alarm, at_ns, WF_RELAXED);
     wf_unlock(&h->lock);

@@ -5,8 +5,9 @@
  * IDEA     Any number of tasks may accept; one of them at a time, the first in line, works on the
  *          descriptor, as its reader. The others wait for their turn, which it passes on when it leaves, by
  *          whatever way: so they are served first come, first served, and nobody's cancel loses a connection.
- *          Out of descriptors or memory, or refused again and again, the one in turn tries again after a pause that doubles up
- *          to 100 ms; the others wait behind it. Its waker is kept meanwhile for who closes.
+ *          Out of descriptors or memory, or refused again and again, the one in turn tries again after a
+ *          pause that doubles up to 100 ms; the others wait behind it. Its waker is kept meanwhile for
+ *          who closes.
  * OWNS     The listener's memory and its descriptor: the handle and each accept that has begun, by
  *          refs. Closing only refuses: those in line still come to their turn, and must find the
  *          registration there.

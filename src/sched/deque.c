@@ -12,8 +12,9 @@
  * WHO      push, take_*: the seat's holder. steal_*: any worker. len: anyone, a hint.
  * INVARIANTS
  *     D1   tail - head <= mask + 1. Only the owner writes tail and ring.
- *     D2   head only grows (64 bits: never wraps), so a compare-and-swap that succeeds proves that no
- *          slot it claims was reused since head was read.
+ *     D2   head only grows, so a compare-and-swap that succeeds proves that no slot it claims was reused
+ *          since head was read: nobody sleeps through 2^64 takes. Counters may pass zero, as only
+ *          their differences are compared.
  *     D3   A slot index means the same task in every ring that held it while it was in [head, tail).
  *     D4   A deque has either takers of the newest or thieves that claim several at once, never both:
  *          the owner's take of the newest is synchronised with head only for the last task.
@@ -29,7 +30,7 @@
  * REJECTED A bounded ring of 256 that spills half into the injection queue: tasks past the limit
  *          wait for the next look there, which is Tokio's cliff in p99. Blocks (BWoS): see
  *          docs/design/001-run-queue.md for the figures. A spinlock: a preempted holder stalls the owner.
- * TESTS    tests/unit/test_deque.c
+ * TESTS    tests/unit/test_deque.c, tests/model/test_deque.c
  */
 #include "sched/deque.h"
 

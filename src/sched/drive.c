@@ -84,7 +84,7 @@ int wf_drive_block(weft_runtime *rt, weft_task *root)
     int rc = 0;
 
     while (waiting && rc == 0) {
-        /* acquire: pairs with block_waiter_release and wf_drive_end */
+        /* acquire: pairs with block_waiter_release, wf_drive_end and shutdown_stop */
         uint32_t seen = wf_load_u32(&rt->driver, WF_ACQUIRE);
 
         if (wf_load_u32(&b.refs, WF_ACQUIRE) == 0)
@@ -92,14 +92,17 @@ int wf_drive_block(weft_runtime *rt, weft_task *root)
         if (wf_drive_begin(rt)) {
             wf_drive(rt, root, WEFT_FOREVER);
             wf_drive_end(rt);
-            /* relaxed: it only asks */
-            if (wf_runtime_stopped(rt) && wf_load_u32(&b.refs, WF_RELAXED) != 0)
-                rc = -ESHUTDOWN;
-        } else if (seen & 1) {
+        } else if ((seen & 1) && !wf_runtime_stopped(rt)) {
             wf_sys_futex_wait(&rt->driver, seen, WF_NO_TIMEOUT);
         }
+        /* At the limit of a shutdown. Who drives then may be stuck in a task. relaxed: it only asks */
+        if (wf_runtime_stopped(rt) && wf_load_u32(&b.refs, WF_RELAXED) != 0)
+            rc = -ESHUTDOWN;
     }
     weft_future_drop(&ended);
+    /* The end of the task may have taken b's waker a moment ago. acquire: pairs with block_waiter_release */
+    while (wf_load_u32(&b.refs, WF_ACQUIRE))
+        wf_sys_thread_yield();
     return rc;
 }
 

@@ -124,8 +124,9 @@ static void shutdown_stop(weft_runtime *rt)
     wf_relief_stop(rt);
     wf_pool_stop(rt);
     wf_monitor_stop(rt);
-    /* Who drives leaves, and tells those that wait for their turn. */
     wf_hub_signal(&rt->hub);
+    wf_add_u32(&rt->driver, 2, WF_RELEASE); /* the phase, for wf_drive_block */
+    wf_sys_futex_wake(&rt->driver, INT32_MAX);
     wf_add_u32(&rt->ended, 1, WF_RELEASE);
     wf_sys_futex_wake(&rt->ended, INT32_MAX);
 }

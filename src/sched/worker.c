@@ -20,7 +20,7 @@
  *          how long the poll takes is not known, and a lone task that was yielded, woken by the
  *          driver or spawned may be behind it. A lone wake or spawn by itself wakes nobody.
  * ORDER    The queues, the injection queue and the state word carry tasks between threads; see there.
- * TESTS    tests/api/, tests/stress/
+ * TESTS    tests/api/, tests/stress/, tests/model/test_runtime.c
  */
 #include "sched/worker.h"
 

@@ -5,6 +5,8 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
+#define ALTERNATE_STACK_SIZE 65536 /* of fiber/overflow.c */
+
 enum { MODE_OFF, MODE_PLAN, MODE_CHANCE };
 
 static struct {
@@ -71,9 +73,12 @@ int64_t fault_refused_bytes(void)
     return atomic_load(&fault.refused_bytes);
 }
 
-static int fault_fire(int rc)
+static int fault_fire(enum wf_fault_kind kind, int rc)
 {
     atomic_fetch_add(&fault.fired, 1);
+    /* One that is not taken off its thread stays mapped. */
+    if (kind == WF_FAULT_SIGALTSTACK)
+        atomic_fetch_add(&fault.refused_bytes, ALTERNATE_STACK_SIZE);
     return rc;
 }
 
@@ -97,7 +102,7 @@ static int fault_by_chance(enum wf_fault_kind kind)
         return 0;
     while (errors[count])
         count++;
-    return fault_fire(errors[(x >> 32) % count]);
+    return fault_fire(kind, errors[(x >> 32) % count]);
 }
 
 int wf_fault(enum wf_fault_kind kind)
@@ -113,7 +118,7 @@ int wf_fault(enum wf_fault_kind kind)
         n = atomic_fetch_add(&fault.uses, 1) + 1;
         if (n < fault.plan.first || n - fault.plan.first >= fault.plan.count)
             return 0;
-        return fault_fire(fault.plan.rc);
+        return fault_fire(kind, fault.plan.rc);
     default:
         return 0;
     }

@@ -47,7 +47,7 @@ struct fault_live {
 
 struct fault_live fault_live(void);
 
-/* Since the last plan was armed: how much could not be unmapped. */
+/* Since the last plan was armed: how much could not be unmapped, or taken off its thread. */
 int64_t fault_refused_bytes(void);
 
 #endif

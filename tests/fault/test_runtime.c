@@ -4,8 +4,10 @@
 
 #include "sched/runtime.h"
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static int nothing(void *arg)
@@ -71,6 +73,39 @@ TEST(alternate_stacks_that_stay_mapped_are_used_again)
         with_reports(&test_flavours[2]);
     CHECK(fault_disarm() > 0);
     CHECK(fault_left_mapped() <= before + 2 * 65536);
+}
+
+static int refuse_alternate_stacks(void *refused)
+{
+    fault_arm(refused);
+    return 0;
+}
+
+/* The thread's handlers would still run there: nobody else may have it, and it may not be unmapped. */
+TEST(an_alternate_stack_that_stays_on_stays_the_threads)
+{
+    struct fault_plan refused = {WF_FAULT_SIGALTSTACK, -EPERM, 1, FAULT_LASTING};
+    unsigned char in_memory;
+    stack_t before, now;
+    weft_runtime *rt;
+
+    CHECK_EQ(0, sigaltstack(NULL, &before));
+    fault_prepare();
+    rt = fault_runtime_new(&test_flavours[0], WEFT_ON);
+    CHECK(rt != NULL);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(0, weft_block_on(rt, refuse_alternate_stacks, &refused, NULL));
+        CHECK(fault_disarm() > 0);
+        CHECK_EQ(0, sigaltstack(NULL, &now));
+        CHECK(now.ss_sp != before.ss_sp);
+        CHECK_EQ(0, mincore(now.ss_sp, 4096, &in_memory));
+        with_reports(&test_flavours[2]); /* its threads have others, and leave this one alone */
+        CHECK_EQ(0, mincore(now.ss_sp, 4096, &in_memory));
+    }
+    CHECK_EQ(0, weft_block_on(rt, nothing, NULL, NULL));
+    CHECK_EQ(0, sigaltstack(NULL, &now));
+    CHECK(now.ss_sp == before.ss_sp && now.ss_flags == before.ss_flags);
+    fault_runtime_free(rt);
 }
 
 TEST(overflow_reports_are_done_without_when_they_cannot_be_had)
@@ -242,13 +277,20 @@ static int cross(void *arg)
 }
 
 /* Nothing is to be had, and a task does not end: it is named all the same, and its joiner is told. */
-static int deaf(void *arg)
+static int deaf(void *shielded)
 {
-    (void)arg;
     WEFT_SHIELD
     {
+        atomic_store((atomic_bool *)shielded, true);
         (void)weft_sleep(WEFT_FOREVER);
     }
+    return 0;
+}
+
+static int until_set(void *flag)
+{
+    while (!atomic_load((atomic_bool *)flag))
+        (void)weft_yield();
     return 0;
 }
 
@@ -257,13 +299,14 @@ TEST(a_shutdown_without_memory_names_who_does_not_end)
     const struct fault_plan nothing_left = {WF_FAULT_ALLOC, -ENOMEM, 1, FAULT_LASTING};
     char text[4096] = "";
     int pipe_fds[2], stderr_before, result = 0;
+    atomic_bool shielded = false;
     weft_runtime *rt;
     weft_task *t;
 
     CHECK_EQ(0, pipe(pipe_fds));
     rt = test_runtime_new(&test_flavours[2]);
-    CHECK_EQ(0, weft_spawn_on(rt, &t, NULL, deaf, NULL));
-    CHECK_EQ(0, weft_block_on(rt, nothing, NULL, NULL));
+    CHECK_EQ(0, weft_spawn_on(rt, &t, NULL, deaf, &shielded));
+    CHECK_EQ(0, weft_block_on(rt, until_set, &shielded, NULL));
     stderr_before = dup(STDERR_FILENO);
     CHECK_EQ(STDERR_FILENO, dup2(pipe_fds[1], STDERR_FILENO));
     fault_arm(&nothing_left);
@@ -333,6 +376,43 @@ TEST(a_seat_is_not_taken_without_its_barrier)
     test_runtime_free(rt);
 }
 
+/* ---- The barrier of a shutdown ---- */
+
+#define BARRIER_ROUNDS 10
+#define BARRIER_MS \
+ 1 /* what stands in for it: longer than any store stays in a processor's buffer */
+
+static int spawn_until_cancelled(void *arg)
+{
+    (void)arg;
+    while (weft_yield() == 0)
+        CHECK_EQ(0, weft_go(nothing, NULL));
+    return 0;
+}
+
+/* Each shutdown tells of its closing by a barrier, and waits instead where there is none. */
+TEST(a_shutdown_without_its_barrier_waits_and_misses_no_task)
+{
+    const struct fault_plan refused = {WF_FAULT_MEMBARRIER, -EPERM, 1, FAULT_LASTING};
+
+    for (size_t i = 0; i < test_flavour_count; i++) {
+        for (int round = 0; round < BARRIER_ROUNDS; round++) {
+            weft_runtime *rt = test_runtime_new(&test_flavours[i]);
+            weft_instant begun;
+
+            for (int spawners = 0; spawners < 3; spawners++)
+                CHECK_EQ(0, weft_spawn_on(rt, NULL, NULL, spawn_until_cancelled, NULL));
+            CHECK_EQ(0, weft_block_on(rt, nothing, NULL, NULL));
+            fault_arm(&refused);
+            begun = weft_now();
+            CHECK_EQ(0, weft_runtime_shutdown(rt, WEFT_SECS(10ull * test_slow())));
+            CHECK(weft_now() - begun >= WEFT_MS(BARRIER_MS));
+            CHECK(fault_disarm() > 0);
+            test_runtime_free(rt);
+        }
+    }
+}
+
 /* ---- All at once ---- */
 
 TEST(runtimes_bear_any_mixture_of_failures)
@@ -348,15 +428,18 @@ TEST(every_kind_of_a_runtime_was_met)
     MET(WF_FAULT_ALLOC, WF_FAULT_MMAP, WF_FAULT_MUNMAP, WF_FAULT_MADVISE, WF_FAULT_EPOLL_CREATE,
         WF_FAULT_EPOLL_ADD, WF_FAULT_EPOLL_WAIT, WF_FAULT_EVENTFD, WF_FAULT_EVENTFD_SIGNAL,
         WF_FAULT_TIMERFD, WF_FAULT_SIGACTION, WF_FAULT_SIGALTSTACK, WF_FAULT_THREAD, WF_FAULT_OPEN,
-        WF_FAULT_MEMBARRIER_REGISTER, WF_FAULT_FUTEX_WAIT, WF_FAULT_RANDOM, WF_FAULT_TIMER_SLACK);
+        WF_FAULT_MEMBARRIER_REGISTER, WF_FAULT_MEMBARRIER, WF_FAULT_FUTEX_WAIT, WF_FAULT_RANDOM,
+        WF_FAULT_TIMER_SLACK);
 }
 
 TEST_MAIN("fault.runtime", a_runtime_is_built_whole_or_not_at_all,
           the_default_number_of_workers_needs_no_file,
           alternate_stacks_that_stay_mapped_are_used_again,
+          an_alternate_stack_that_stays_on_stays_the_threads,
           overflow_reports_are_done_without_when_they_cannot_be_had,
           a_runtime_with_reports_ends_whatever_fails, tasks_from_outside_end,
           shutdown_ends_what_waits_for_ever, a_task_ends_its_runtime, two_runtimes_share_a_shortage,
           a_dump_needs_no_memory, runtimes_bear_any_mixture_of_failures,
           weft_run_runs_or_says_that_it_cannot, a_shutdown_without_memory_names_who_does_not_end,
-          a_seat_is_not_taken_without_its_barrier, every_kind_of_a_runtime_was_met)
+          a_seat_is_not_taken_without_its_barrier,
+          a_shutdown_without_its_barrier_waits_and_misses_no_task, every_kind_of_a_runtime_was_met)

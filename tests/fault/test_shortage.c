@@ -402,6 +402,8 @@ TEST(a_shortage_does_not_decide_the_kind_of_guards)
 #define TALK 1500
 
 struct talk {
+    const int *fds;
+    ssize_t max; /* of one transfer */
     weft_stream *from, *to;
 };
 
@@ -416,7 +418,7 @@ static int talk_out(void *arg)
     for (int i = 0; i < TALK; i++)
         bytes[i] = (char)(i * 7);
     n = weft_writev(t->from, parts, 3);
-    CHECK(n > 0 && n <= 5);
+    CHECK_EQ(1, n); /* the first part that has anything */
     CHECK_EQ(500, weft_write_all(t->from, bytes + n, 500));
     n += 500;
     rest = weft_write_all_future(t->from, bytes + n, (size_t)(TALK - n));
@@ -434,7 +436,7 @@ static int talk_in(void *arg)
     ssize_t n;
 
     n = weft_readv(t->to, parts, 2);
-    CHECK(n > 0 && n <= 8);
+    CHECK(n > 0 && n <= 3 && n <= t->max);
     CHECK_EQ(700, weft_read_exact(t->to, bytes + n, 700));
     n += 700;
     rest = weft_read_exact_future(t->to, bytes + n, (size_t)(TALK - n));
@@ -448,29 +450,30 @@ static int talk_in(void *arg)
 
 static int talk_root(void *arg)
 {
-    const int *pair = arg;
+    struct talk *t = arg;
     weft_task *tasks[2];
-    struct talk t;
 
-    CHECK_EQ(0, weft_stream_from_fd(&t.to, pair[0]));
-    CHECK_EQ(0, weft_stream_from_fd(&t.from, pair[1]));
-    tasks[0] = weft_spawn(talk_in, &t);
-    tasks[1] = weft_spawn(talk_out, &t);
+    CHECK_EQ(0, weft_stream_from_fd(&t->to, t->fds[0]));
+    CHECK_EQ(0, weft_stream_from_fd(&t->from, t->fds[1]));
+    tasks[0] = weft_spawn(talk_in, t);
+    tasks[1] = weft_spawn(talk_out, t);
     join_all(tasks, 2);
     return 0;
 }
 
 TEST(a_byte_at_a_time_is_all_the_same)
 {
+    struct talk t;
     int fds[2];
 
     for (size_t max = 1; max < 64; max = max * 2 + 1) {
         fault_limit_transfers(max);
+        t = (struct talk){.fds = fds, .max = (ssize_t)max};
         for (size_t i = 0; i < test_flavour_count; i++) {
             CHECK_EQ(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds));
-            test_run_on(&test_flavours[i], talk_root, fds);
+            test_run_on(&test_flavours[i], talk_root, &t);
             CHECK_EQ(0, pipe(fds));
-            test_run_on(&test_flavours[i], talk_root, fds);
+            test_run_on(&test_flavours[i], talk_root, &t);
         }
     }
 }

@@ -127,11 +127,11 @@ check() {
         return
     fi
     claim "$what" tasks \
-        'waiting +fiber .* weft_sleep[.a-z0-9_]*, in sleep_in_the_third at .*parked\.c:[0-9]+ .*parked\.c:[0-9]+  "the sleeper"$'
+        'waiting +fiber .* (weft_sleep|wf_await_future)[.a-z0-9_]*, in sleep_in_the_third at .*parked\.c:[0-9]+ .*parked\.c:[0-9]+  "the sleeper"$'
     claim "$what" tasks 'waiting +fiber .*, in read_in_vain at '
     claim "$what" some '6 tasks, 1 shown'
     claim "$what" some 'weft_join[.a-z0-9_]*, in joiner at '
-    in_order "$what" 1 weft_sleep sleep_in_the_third call_the_third sleeper "${root[@]}"
+    in_order "$what" 1 '(weft_sleep|wf_await_future)' sleep_in_the_third call_the_third sleeper "${root[@]}"
     in_order "$what" 2 read_in_vain reader "${root[@]}"
     in_order "$what" 3 weft_join joiner "${root[@]}"
     in_order "$what" "$(part "$what" tasks | awk '$2 == "running" { print $1 }')" \

@@ -94,6 +94,8 @@ int model_file_open(void);
 bool model_file_set(int fd, uint32_t events); /* false: it is closed */
 /* A call that takes all there is: is it ready for any of these? It is not any more. */
 bool model_file_take(int fd, uint32_t events);
+/* Somebody connects to a listening socket. */
+void model_connection(int fd);
 /* The next EPOLL_CTL_ADD fails with this. */
 void model_epoll_add_fails(int rc);
 
@@ -104,6 +106,9 @@ uint64_t model_clock(void);
 void *model_alloc(size_t size, size_t alignment);
 void model_free(void *p);
 size_t model_live(void); /* blocks not given back */
+/* The next n allocations of the library in this thread find no memory; UINT_MAX: all. Returns how many such were
+ * left of the call before. Mappings do not count. */
+unsigned model_alloc_fails(unsigned n);
 /* Mappings: aligned to 64 KiB, given back in any part, not counted as live. */
 void *model_map(size_t size);
 void model_unmap(void *p, size_t size);

@@ -4,19 +4,23 @@
 
 ORDERS   Each ordering of an atomic access that is not relaxed is made one step weaker, while a program runs
          (WEFT_MODEL_MUTATE): nothing is compiled. The tests that come by that access are run,
-         the quickest first, until one fails; if none does and there is no explanation, the deep ones.
+         the quickest first, until one fails; if none does and there is no explanation, the deep ones, and
+         all with an old value at least. An access that is in no program survives.
 CHECKS   mutations.txt drops or changes a line of the source each time. That is done in a copy of the tree.
-         Some of it breaks the explorer, which its own tests must notice.
+         explorer/mutations.txt breaks the explorer, which its own tests must notice.
 RESULT   What no test notices is a survivor, and needs an entry in survivors.txt that says why: keyed by
          function, operation and operand, so that it outlives moved lines. An entry for something
          that is noticed, or is no longer there, is stale. Either makes the exit code 1.
 
     mutate.py [--only TEXT] [--orders | --checks] [--programs A,B] [--seconds N] [--list]
+    mutate.py --structure FOLDER
 
 --only TEXT      those whose key or file has it: a regular expression
 --programs A,B   the tests of these programs only: deque,idle
 --seconds N      a run that takes longer does not count as noticed; default 60
 --list           only name them
+--structure      of the programs in FOLDER, nothing is run or built: each check can be made, each explanation is of
+                 something that there is, and of one of the kinds, and each ordering is in some program
 
 WEFT_BUILD_DIR: where builds go, default build. JOBS: runs at a time, default one per processor.
 The table of all goes to WEFT_BUILD_DIR/mutate.txt.
@@ -39,6 +43,7 @@ BUILD = pathlib.Path(os.environ.get("WEFT_BUILD_DIR") or ROOT / "build")
 if not BUILD.is_absolute():
     BUILD = ROOT / BUILD
 HERE = ROOT / "tests/model"
+MUTATIONS = ("mutations.txt", "explorer/mutations.txt")
 JOBS = int(os.environ.get("JOBS") or os.cpu_count() or 1)
 
 RELAXED, ACQUIRE, RELEASE, ACQ_REL, SEQ_CST = 0, 2, 3, 4, 5
@@ -53,6 +58,10 @@ WEAKER = {
     "fence": {SEQ_CST: [RELAXED]},
 }
 SITE = re.compile(r"SITE (src/[^:]+):(\d+):(\d+):(\d+):(-?\d+) (\w+) ?(.*)")
+CALL = re.compile(r"\bwf_(?:(load|store|add|sub|or|and|swap|cas_weak|cas)_(?:u32|u64|ptr)|"
+                  r"(fence)_seq_cst)\s*\(")
+ORDERED = re.compile(r"WF_(?:ACQUIRE|RELEASE|ACQ_REL|SEQ_CST)\b")
+KINDS = re.compile(r"(Limit|Another|Nothing|Hint|Elsewhere): ")
 FAILED = re.compile(r"FAILED in execution \d+: (.*)|(FAILED: .*)")
 # Words of the explorer's own limits: such an end says nothing about the library.
 LIMITS = re.compile(r"more than \d+|in more than \d+ ways")
@@ -93,7 +102,7 @@ class Script:
     def __str__(self):
         return self.name
 
-    def run(self, seconds, _mutation=None):
+    def run(self, seconds, _mutation=None, **_settings):
         try:
             done = subprocess.run([HERE / self.name, self.folder], stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, timeout=seconds, check=False)
@@ -126,8 +135,7 @@ def build(tree, folder, *settings):
 
 def programs_of(folder, chosen):
     names = sorted(path.stem.removeprefix("test_") for path in HERE.glob("test_*.c"))
-    return [folder / f"release/tests/model/model_{name}" for name in names
-            if not chosen or name in chosen.split(",")]
+    return [folder / f"model_{name}" for name in names if not chosen or name in chosen.split(",")]
 
 
 ABOUT_EXPLORER = ("model_litmus", "model_planted")
@@ -177,12 +185,44 @@ def kind_of(operation):
     return operation if operation in ("load", "store", "fence") else "rmw"
 
 
-def order_mutations(programs):
-    """(key, site, argument of WEFT_MODEL_MUTATE) for each ordering and each weaker one."""
+def sites_of(programs):
     sites = set()
     for program in programs:
         listed = subprocess.run([program, "--sites"], stdout=subprocess.PIPE, check=True)
         sites |= set(SITE.findall(listed.stdout.decode()))
+    return sites
+
+
+def calls_in(text):
+    """(first line, last line, operation, arguments) of each atomic access in a source."""
+    text = re.sub(r"/\*.*?\*/", lambda comment: re.sub(r"[^\n]", " ", comment[0]), text, flags=re.S)
+    for call in CALL.finditer(text):
+        end, depth = call.end(), 1
+        while depth:
+            depth += {"(": 1, ")": -1}.get(text[end], 0)
+            end += 1
+        yield (text.count("\n", 0, call.start()) + 1, text.count("\n", 0, end) + 1,
+               call[1] or call[2], " ".join(text[call.end():end - 1].split()))
+
+
+def unseen_orderings(sites):
+    """The keys of those orderings in src/ that no program has in it."""
+    lines, keys = {(site[0], int(site[1])) for site in sites}, []
+    for source in sorted(ROOT.glob("src/**/*.[ch]")):
+        path = str(source.relative_to(ROOT))
+        if path == "src/base/atomic.h":
+            continue
+        for first, last, operation, arguments in calls_in(source.read_text()):
+            if operation != "fence" and not ORDERED.search(arguments):
+                continue
+            if not any((path, line) in lines for line in range(first, last + 1)):
+                keys.append(" ".join(f"{path} {function_at(path, first)} {operation} "
+                                     f"{arguments.split(',')[0]} in no program".split()))
+    return keys
+
+
+def order_mutations(sites):
+    """(key, site, argument of WEFT_MODEL_MUTATE) for each ordering and each weaker one."""
     mutations, seen = [], {}
     for site in sorted(sites, key=lambda site: (site[0], int(site[1]), site[2:])):
         path, line, number, order, failed, operation, operand = site
@@ -203,11 +243,11 @@ def order_mutations(programs):
     return mutations
 
 
-def judge(key, tests, seconds, mutation=None):
+def judge(key, tests, seconds, mutation=None, **settings):
     """Runs the tests until one fails."""
     slow, limits = [], []
     for test in tests:
-        code, output = test.run(max(seconds, 4 * test.seconds), mutation)
+        code, output = test.run(max(seconds, 4 * test.seconds), mutation, **settings)
         if code is None:
             slow.append(test)
         elif code:
@@ -242,11 +282,13 @@ def run_all(jobs):
 
 
 def read_checks(only):
-    """mutations.txt: '## name', '# prose', 'file: path', then lines '- old' and '+ new'."""
+    """'## name', '# prose', 'file: path', then lines '- old' and '+ new'."""
     checks, check = [], None
-    for number, line in enumerate((HERE / "mutations.txt").read_text().splitlines(), 1):
+    lines = [(f"{name}:{number}", line) for name in MUTATIONS
+             for number, line in enumerate((HERE / name).read_text().splitlines(), 1)]
+    for where, line in lines:
         if line.startswith("## "):
-            check = {"key": line[3:].strip(), "file": None, "old": [], "new": [], "line": number}
+            check = {"key": line[3:].strip(), "file": None, "old": [], "new": [], "where": where}
             checks.append(check)
         elif line.startswith("#") or not line.strip():
             continue
@@ -255,13 +297,12 @@ def read_checks(only):
         elif line[0] in "-+" and check and check["file"]:
             check["old" if line[0] == "-" else "new"].append(line[2:])
         else:
-            sys.exit(f"mutations.txt:{number}: cannot be read: {line}")
+            sys.exit(f"{where}: cannot be read: {line}")
     checks = [check for check in checks if re.search(only, f"{check['key']} {check['file']}")]
     for check in checks:
         path = ROOT / check["file"]
         if not path.is_file() or change(path.read_text(), check) is None:
-            sys.exit(f"mutations.txt:{check['line']}: {check['key']}: "
-                     f"not exactly once in {check['file']}")
+            sys.exit(f"{check['where']}: {check['key']}: not exactly once in {check['file']}")
     return checks
 
 
@@ -352,8 +393,8 @@ def read_survivors():
             sys.exit(f"survivors.txt:{number}: twice: {key}")
         survivors[key] = []
     for key, lines in survivors.items():
-        if not lines:
-            sys.exit(f"survivors.txt: no explanation: {key}")
+        if not lines or not KINDS.match(lines[0]):
+            sys.exit(f"survivors.txt: no explanation of a known kind: {key}")
     return survivors
 
 
@@ -388,6 +429,26 @@ def conclude(results, complete, began):
     return 1 if wrong else 0
 
 
+def structure(folder):
+    """What can be told without a run."""
+    sites = sites_of(programs_of(folder, ""))
+    orders = [mutation[0] for mutation in order_mutations(sites)]
+    unseen = unseen_orderings(sites)
+    checks = [check["key"] for check in read_checks("")]
+    survivors = read_survivors()
+    keys = orders + unseen + checks
+    wrong = [f"survivors.txt: there is no such mutation: {key}" for key in survivors if key not in keys]
+    wrong += [f"mutations.txt: twice: {key}" for key in sorted(set(checks)) if checks.count(key) > 1]
+    wrong += [f"not explained in survivors.txt: {key}" for key in unseen if key not in survivors]
+    if not orders:
+        wrong.append(f"no orderings in {folder}")
+    for line in wrong:
+        say(f"mutate.py: {line}")
+    say(f"mutate: {len(orders)} orderings, {len(checks)} checks, {len(survivors)} explanations, "
+        f"{len(wrong)} wrong")
+    return 1 if wrong else 0
+
+
 def main():
     parser = argparse.ArgumentParser(description="Does a model test notice what is broken?")
     parser.add_argument("--only", default="")
@@ -396,22 +457,27 @@ def main():
     parser.add_argument("--programs", default="")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--structure", type=pathlib.Path, metavar="FOLDER")
     options = parser.parse_args()
     both = options.orders == options.checks
     began = time.monotonic()
 
+    if options.structure:
+        return structure(options.structure.resolve())
     errors = build(ROOT, BUILD)
     if errors:
         sys.exit("mutate.py: the programs do not build:\n" + "\n".join(errors))
-    programs = programs_of(BUILD, options.programs)
-    orders = order_mutations(programs) if both or options.orders else []
-    orders = [mutation for mutation in orders if re.search(options.only, mutation[0])]
+    programs = programs_of(BUILD / "release/tests/model", options.programs)
+    sites = sites_of(programs) if both or options.orders else set()
+    orders = [mutation for mutation in order_mutations(sites) if re.search(options.only, mutation[0])]
+    unseen = [key for key in unseen_orderings(sites) if re.search(options.only, key)] \
+        if sites and not options.programs else []
     checks = read_checks(options.only) if both or options.checks else []
     if options.list:
-        for key in [mutation[0] for mutation in orders] + [check["key"] for check in checks]:
+        for key in [mutation[0] for mutation in orders] + unseen + [check["key"] for check in checks]:
             say(key)
         return 0
-    if not orders and not checks:
+    if not orders and not unseen and not checks:
         sys.exit("mutate.py: nothing to do")
     tests = find_tests(programs)
     deep = find_tests(programs, deep=True) if orders else []
@@ -421,11 +487,13 @@ def main():
     def order_job(key, site, argument):
         result = judge(key, [test for test in tests if site in test.sites], options.seconds, argument)
         if result.verdict == "survives" and key not in explained:
-            more = [test for test in deep if site in test.sites]
-            result = judge(key, more, 4 * options.seconds, argument) if more else result
+            more = [test for test in deep + tests if site in test.sites]
+            result = judge(key, more, 4 * options.seconds, argument,
+                           WEFT_MODEL_LEAST_STALE="1") if more else result
         return result
 
-    results = run_all([lambda mutation=mutation: order_job(*mutation) for mutation in orders])
+    results = [Result(key, "survives", "no program has it") for key in unseen]
+    results += run_all([lambda mutation=mutation: order_job(*mutation) for mutation in orders])
     if checks:
         with tempfile.TemporaryDirectory(prefix="weft-mutate-") as scratch:
             results += run_all(check_jobs(checks, tests, options.seconds, pathlib.Path(scratch)))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * park.c - the alarm under all interleavings: the timers of a worker that is busy are fired by one that sleeps.
+ * test_alarm.c - the alarm under all interleavings: the timers of a worker that is busy are fired by one that sleeps.
  *
  * Workers without tasks, with real seats, hub and wheels. One arms timers, tells the alarm as it would between
  * polls (A1 of park.c), and is then stuck until they have fired. The others do nothing but park. Were they to

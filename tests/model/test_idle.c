@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * idle.c - the park protocol under all interleavings: no wake-up is lost, and no worker sleeps while
+ * test_idle.c - the park protocol under all interleavings: no wake-up is lost, and no worker sleeps while
  * there is more work than workers that are awake.
  *
  * A worker is reduced to what worker.c and park.c do with the word: take, search, sleep, notify. It takes one
- * task at a time, as one of many workers does. The queues and the hub are the real ones. A task may hog its worker until another one has run, so that a
- * wake-up for the other one which does not come is a deadlock, which the explorer reports.
+ * task at a time, as one of many workers does. The queues and the hub are the real ones. A task may hog its
+ * worker until another one has run, so that a wake-up for the other one which does not come is a deadlock,
+ * which the explorer reports.
  */
 #include "io/poller.h"
 #include "model/model.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * inject.c - the injection queue under all interleavings: no task is lost or taken twice, and those of one
+ * test_inject.c - the injection queue under all interleavings: no task is lost or taken twice, and those of one
  * pusher are taken in its order.
  */
 #include "model/model.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * litmus.c - the explorer proves itself: which outcomes of small well-known programs it reaches.
+ * test_litmus.c - the explorer proves itself: which outcomes of small well-known programs it reaches.
  *
  * IDEA     What the threads of a test read makes a number, its outcome: one bit for each read, the first
  *          one lowest. `allowed` is the set of outcomes that C17 allows, or, where the

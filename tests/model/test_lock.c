@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lock.c - the mutex under all interleavings: one holder at a time, who sees what the one before did.
+ * test_lock.c - the mutex under all interleavings: one holder at a time, who sees what the one before did.
  *
  * What it guards is plain memory, so two holders at once, or one who does not see the other's
  * work, are a race. Two tries fit in before a waiter sleeps; nobody wakes it but the end of its slice.

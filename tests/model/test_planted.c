@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * planted.c - the explorer proves itself: each kind of defect is planted once, and must be reported.
+ * test_planted.c - the explorer proves itself: each kind of defect is planted once, and must be reported.
  *
  * Beside most stands the same program without the defect, which must pass: so that it is this defect that was
  * seen. `expect` holds words of the report.

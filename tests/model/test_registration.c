@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * registration.c - waiting for a descriptor under all interleavings: no event is lost, whoever waits is woken,
+ * test_registration.c - waiting for a descriptor under all interleavings: no event is lost, whoever waits is woken,
  * and a descriptor is closed once, with the last operation on it.
  *
  * The driver and the hub are the real ones, above the explorer's epoll. A task is a thread with a wakeable;
@@ -799,7 +799,6 @@ const struct model_test model_tests[] = {
      .begin = begin_reuse,
      .thread = {close_and_open, driver, peer_of_spare},
      .end = end,
-     .preemptions = 1,
      .stale = 1,
      .must_reach = 1u << WAITED},
     {.name = "a descriptor moves to the worker that waits for it",
@@ -821,7 +820,6 @@ const struct model_test model_tests[] = {
      .begin = begin_foreign_away,
      .thread = {reader, runtime_ends, peer},
      .end = end_foreign,
-     .preemptions = 1,
      .stale = 1,
      .must_reach = 1u << WAITED},
     {.name = "given away while the runtime that has it ends",

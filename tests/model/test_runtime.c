@@ -4,13 +4,18 @@
  * armed elsewhere, events.
  *
  * A worker that sleeps while there is work ends in "nobody can go on". The threads are
- * the workers and those of the test; with some hundred steps each the walk is not exhausted within
- * seconds, so most of these are for the full run.
+ * the workers and those of the test, with some hundred steps each: one preemption, and with two workers no
+ * old values, are what takes seconds. The full run allows for more.
  */
 #include "io/registration.h"
 #include "model/live.h"
+#include "task/await.h"
 
+#include <limits.h>
 #include <sys/epoll.h>
+
+/* What can happen, must. */
+enum { OVERFLOWED };
 
 /* --- from outside --- */
 
@@ -200,6 +205,105 @@ static void family(void)
     CHECK_EQ(3, wf_load_u32(&drops, WF_RELAXED));
 }
 
+/* --- where queues have no memory to grow: their rings have two slots --- */
+
+static void no_memory(void *user)
+{
+    (void)user;
+    (void)model_alloc_fails(UINT_MAX);
+}
+
+/* Has this worker been refused any? */
+static void memory_again(void *user)
+{
+    (void)user;
+    if (model_alloc_fails(0) != UINT_MAX)
+        model_reached(OVERFLOWED);
+}
+
+static void open_without_memory(unsigned workers)
+{
+    weft_config config = {.worker_threads = workers,
+                          .event_interval = 4,
+                          .stack_size = 16384,
+                          .on_thread_start = no_memory,
+                          .on_thread_stop = memory_again,
+                          .rng_seed = 1};
+
+    CHECK_EQ(0, weft_runtime_new(&rt, &config));
+}
+
+/* What one look at the injection queue takes, and has to queue. */
+static void crowd_outside(unsigned workers, unsigned tasks)
+{
+    open_without_memory(workers);
+    for (unsigned i = 0; i < tasks; i++)
+        weft_detach(spawn(&runner_type));
+    while (wf_load_u32(&ran, WF_ACQUIRE) != tasks)
+        wf_spin_pause();
+    weft_runtime_free(rt);
+    CHECK_EQ(tasks, wf_load_u32(&drops, WF_RELAXED));
+}
+
+static void crowd_for_one(void)
+{
+    crowd_outside(1, 4);
+}
+
+static void crowd_for_two(void)
+{
+    crowd_outside(2, 6);
+}
+
+/* A task that spawns more than there is room for. */
+static weft_poll crowded_poll(void *self, weft_context *cx)
+{
+    weft_async state = {0};
+
+    (void)self, (void)cx;
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(0, weft_go_async(&runner_type, &state));
+    return WEFT_READY;
+}
+
+static const weft_async_type crowded_type = {crowded_poll, dropped, sizeof(weft_async), "crowded"};
+
+static void crowd_inside(void)
+{
+    open_without_memory(2);
+    join(spawn(&crowded_type));
+    while (wf_load_u32(&ran, WF_ACQUIRE) != 3)
+        wf_spin_pause();
+    weft_runtime_free(rt);
+    CHECK_EQ(4, wf_load_u32(&drops, WF_RELAXED));
+}
+
+/* Stays until the other worker has stolen: four of seven, of which it queues three. A last one alone is not
+ * announced (W4.d). */
+static weft_poll robbed_poll(void *self, weft_context *cx)
+{
+    uint32_t before = model_alloc_fails(0);
+    weft_async state = {0};
+
+    (void)self, (void)cx;
+    for (int i = 0; i < 7; i++)
+        CHECK_EQ(0, weft_go_async(&runner_type, &state));
+    (void)model_alloc_fails(before);
+    while (wf_load_u32(&ran, WF_ACQUIRE) < 6)
+        wf_spin_pause();
+    return WEFT_READY;
+}
+
+static const weft_async_type robbed_type = {robbed_poll, dropped, sizeof(weft_async), "robbed"};
+
+static void crowd_stolen(void)
+{
+    open_without_memory(2);
+    join(spawn(&robbed_type));
+    weft_runtime_free(rt);
+    CHECK_EQ(8, wf_load_u32(&drops, WF_RELAXED));
+}
+
 /* --- a descriptor --- */
 
 static int file;
@@ -248,6 +352,78 @@ static void event(void)
     weft_runtime_free(rt);
 }
 
+/* --- a fiber that waits for a descriptor --- */
+
+static struct wf_io *waited_on;
+static bool refused; /* chosen: else an event comes */
+
+/* It is woken by what happens to the descriptor, and by who has nothing to say of that. */
+static int reading_root(void *arg)
+{
+    struct wf_fiber *f;
+    bool ready;
+    int rc;
+
+    (void)arg;
+    CHECK_EQ(0, wf_await_enter(&f, "model"));
+    waited_on = wf_io_new(file, true);
+    CHECK(waited_on);
+    CHECK_EQ(0, wf_io_begin(waited_on, WF_IO_READ, &ready));
+    waker = weft_waker_clone(&(weft_waker){&f->task->wakeable});
+    wf_store_u32(&waker_is_there, 1, WF_RELEASE);
+    rc = wf_io_wait(f, waited_on, WF_IO_READ);
+    CHECK_EQ(refused ? -ESHUTDOWN : 0, rc);
+    CHECK_EQ(42, message); /* what happened carries it, whoever woke */
+    wf_io_end(waited_on, WF_IO_READ, true);
+    wf_io_close(waited_on);
+    return 7;
+}
+
+static void open_current(void)
+{
+    refused = model_choose(2);
+    file = model_file_open();
+    runtime_open(WEFT_CURRENT_THREAD, 1);
+}
+
+static void block_to_read(void)
+{
+    int result = 0;
+
+    CHECK_EQ(0, weft_block_on(rt, reading_root, NULL, &result));
+    CHECK_EQ(7, result);
+}
+
+/* Its waker is in the word, above the flags. */
+__attribute__((no_sanitize("thread"))) static bool root_waits(void *arg)
+{
+    (void)arg;
+    return waited_on->way[WF_IO_READ].raw > 7;
+}
+
+/* Who is refused before it waits learns nothing else. */
+static void happens(void)
+{
+    wait_for_waker();
+    (void)model_block(root_waits, NULL, UINT64_MAX);
+    message = 42;
+    if (refused)
+        wf_io_refuse(waited_on);
+    else
+        (void)model_file_set(file, EPOLLIN);
+}
+
+static void wakes_for_nothing(void)
+{
+    wait_for_waker();
+    weft_waker_wake(&waker);
+}
+
+static void free_runtime(void)
+{
+    weft_runtime_free(rt);
+}
+
 const struct model_test model_tests[] = {
     {.name = "one worker: a task from outside is run and joined", .begin = outside_one, .stale = 1},
     {.name = "one worker: a wake from outside arrives",
@@ -261,8 +437,7 @@ const struct model_test model_tests[] = {
     {.name = "two workers: a wake from outside arrives",
      .begin = woken_two,
      .preemptions = 1,
-     .stale = 1,
-     .deep = true},
+     .stale = MODEL_NONE},
     {.name = "two workers: a timer fires in time",
      .begin = one_timer,
      .late_clock = true,
@@ -272,14 +447,12 @@ const struct model_test model_tests[] = {
      .begin = two_timers,
      .late_clock = true,
      .preemptions = 1,
-     .stale = 1,
-     .deep = true},
+     .stale = MODEL_NONE},
     {.name = "two workers: the timer of a stuck one is fired by the other",
      .begin = stuck_with_timer,
      .late_clock = true,
      .preemptions = 1,
-     .stale = 1,
-     .deep = true},
+     .stale = MODEL_NONE},
     {.name = "two workers: a task from outside does not wait for one that lasts",
      .begin = second_from_outside,
      .preemptions = 1,
@@ -287,13 +460,42 @@ const struct model_test model_tests[] = {
     {.name = "two workers: tasks that tasks make are run",
      .begin = family,
      .preemptions = 1,
-     .stale = 1,
-     .deep = true},
+     .stale = MODEL_NONE},
+    {.name = "one worker: tasks from outside for which its queue has no memory are run",
+     .begin = crowd_for_one,
+     .must_reach = 1u << OVERFLOWED,
+     .preemptions = 1,
+     .stale = 1},
+    {.name = "two workers: tasks from outside for which a queue has no memory are run",
+     .begin = crowd_for_two,
+     .must_reach = 1u << OVERFLOWED,
+     .late_clock = true,
+     .preemptions = MODEL_NONE,
+     .stale = 1},
+    {.name = "two workers: a task for which its maker's queue has no memory is run",
+     .begin = crowd_inside,
+     .must_reach = 1u << OVERFLOWED,
+     .late_clock = true,
+     .preemptions = MODEL_NONE,
+     .stale = 1},
+    {.name = "two workers: tasks for which the thief's queue has no memory are run",
+     .begin = crowd_stolen,
+     .must_reach = 1u << OVERFLOWED,
+     .late_clock = true,
+     .preemptions = MODEL_NONE,
+     .stale = 1},
     {.name = "two workers: an event reaches its task",
      .leaks = true, /* memory of registrations is never given back */
      .begin = event,
      .preemptions = 1,
-     .stale = 1,
-     .deep = true},
+     .stale = MODEL_NONE},
+    {.name = "current-thread: a fiber learns what became of its descriptor, whoever wakes it",
+     .leaks = true,
+     .begin = open_current,
+     .thread = {block_to_read, happens, wakes_for_nothing},
+     .end = free_runtime,
+     .late_clock = true,
+     .preemptions = 1,
+     .stale = MODEL_NONE},
     {0},
 };

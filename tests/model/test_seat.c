@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * seat.c - the guard of a seat under all interleavings: its holder and who takes it are never inside
+ * test_seat.c - the guard of a seat under all interleavings: its holder and who takes it are never inside
  * together, and each sees what the other did.
  *
  * What the guard keeps is plain memory. The holder's accesses to the guard are ordered by the taker's

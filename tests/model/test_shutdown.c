@@ -10,7 +10,7 @@
 #include "model/live.h"
 
 static weft_task *task;
-static unsigned accepted, effects, stops; /* plain: what is over carries them */
+static unsigned accepted, made, effects, stops; /* plain: what is over carries them */
 
 static void stopped(void *user)
 {
@@ -120,6 +120,7 @@ static weft_poll parent_poll(void *self, weft_context *cx)
 
     (void)self, (void)cx;
     CHECK_EQ(0, weft_go_async(&effect_type, &state));
+    made++;
     return WEFT_READY;
 }
 
@@ -134,8 +135,8 @@ static void open_with_parent(void)
 static void family_closer(void)
 {
     closer();
-    CHECK(effects == 1 || effects == 2); /* the parent alone, if it was cancelled first */
-    model_reached(effects - 1);
+    CHECK_EQ(1 + made, effects); /* the parent alone, if it was cancelled first */
+    model_reached(made);
 }
 
 /* --- by two at once --- */
@@ -370,6 +371,50 @@ static void limited_current_closer(void)
     model_reached(rc == 0);
 }
 
+/* Keeps who drives, until the one that waits for its turn has been sent away. */
+static int hog_root(void *arg)
+{
+    (void)arg;
+    wf_store_u32(&waker_is_there, 1, WF_RELEASE);
+    while (!wf_load_u32(&told, WF_ACQUIRE))
+        wf_spin_pause();
+    return 7;
+}
+
+static void hog_blocker(void)
+{
+    int result = 0, rc = weft_block_on(rt, hog_root, NULL, &result);
+
+    /* Cancelled before it began, it ended. */
+    CHECK(rc == -ESHUTDOWN || (rc == 0 && (result == 7 || result == -ECANCELED)));
+    model_reached(2 + (rc == 0));
+}
+
+static void blocker_behind_hog(void)
+{
+    int result = 0;
+
+    wait_for_waker();
+    CHECK_EQ(-ESHUTDOWN, weft_block_on(rt, root, NULL, &result));
+    wf_store_u32(&told, 1, WF_RELEASE);
+}
+
+static void limited_closer_behind_hog(void)
+{
+    int rc;
+
+    wait_for_waker();
+    rc = weft_runtime_shutdown(rt, MS);
+    CHECK(rc == -ETIMEDOUT || rc == 0);
+}
+
+/* The other way round: it may be his own task that another one is stuck in, and that ends at that moment. */
+static void closer_that_tells(void)
+{
+    limited_closer_behind_hog();
+    wf_store_u32(&told, 1, WF_RELEASE);
+}
+
 /* The root gives the runtime up; who drives goes on until the other task has ended. */
 static int ender_root(void *arg)
 {
@@ -404,9 +449,9 @@ const struct model_test model_tests[] = {
      .begin = open_with_waiter,
      .thread = {tell, freer},
      .end = task_ended,
+     .late_clock = true,
      .preemptions = 1,
-     .stale = 1,
-     .deep = true},
+     .stale = MODEL_NONE},
     {.name = "one worker: a cancel against shutdown does no harm",
      .begin = open_with_waiter,
      .thread = {canceller, closer},
@@ -420,8 +465,15 @@ const struct model_test model_tests[] = {
      .end = freer,
      .must_reach = 3,
      .late_clock = true,
-     .preemptions = 2,
+     .preemptions = 1,
      .stale = 1},
+    {.name = "one worker: a shutdown waits for what tasks spawn, interrupted three times",
+     .begin = open_with_parent,
+     .thread = {family_closer},
+     .end = freer,
+     .late_clock = true,
+     .preemptions = 3,
+     .stale = MODEL_NONE},
     {.name = "one worker: two shut it down, and both see the end",
      .begin = open_with_patient,
      .thread = {one_of_closers, one_of_closers},
@@ -453,6 +505,7 @@ const struct model_test model_tests[] = {
      .begin = freed_against_spawn,
      .end = three_or_two_ended,
      .must_reach = 3,
+     .late_clock = true,
      .preemptions = 1,
      .stale = 1},
     {.name = "two workers: a task spawned against shutdown ends or is refused",
@@ -501,6 +554,23 @@ const struct model_test model_tests[] = {
      .must_reach = 3,
      .late_clock = true,
      .preemptions = 1,
+     .stale = 1},
+    {.name =
+         "current-thread: who waits for its turn is sent away while another one is stuck in a task",
+     .leaks = true,
+     .begin = open_current,
+     .thread = {hog_blocker, blocker_behind_hog, limited_closer_behind_hog},
+     .end = freer,
+     .late_clock = true,
+     .preemptions = MODEL_NONE},
+    {.name = "current-thread: a task ends while who waits for it is sent away",
+     .leaks = true,
+     .begin = open_current,
+     .thread = {endless_blocker, hog_blocker, closer_that_tells},
+     .end = freer,
+     .must_reach = 12,
+     .late_clock = true,
+     .preemptions = MODEL_NONE,
      .stale = 1},
     {.name = "current-thread: the handle is given up inside",
      .leaks = true,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * slab.c - memory for headers, given back by others while its owner takes, ends, is replaced, is walked.
+ * test_slab.c - memory for headers, given back by others while its owner takes, ends, is replaced, is walked.
  *
  * A chunk has one slot of 640 bytes, two of 384 or four of 192, so that each of them runs dry, empties
  * and changes hands within a few steps. The source is included: at the end of each test no slot
@@ -410,7 +410,7 @@ const struct model_test model_tests[] = {
      .begin = begin_orphan,
      .thread = {adopts_and_ends, gives_first, gives_second_as_plain},
      .end = end,
-     .preemptions = 1,
+     .stale = 1,
      .must_reach = BIT(ADOPTED) | BIT(WENT)},
     {.name = "a chunk is used anew before its last freer has looked at its owner",
      .begin = begin_late,

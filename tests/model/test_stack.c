@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stack.c - the shared pool of stacks under all interleavings: a stack has one owner, what is given back
+ * test_stack.c - the shared pool of stacks under all interleavings: a stack has one owner, what is given back
  * to the kernel is nobody's, and the counts are right.
  *
  * An owner writes to its stack without any order of its own: two owners at once, or one whose pages are

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * state.c - a task's state word under everybody who may change it, any two of them at a time.
+ * test_state.c - a task's state word under everybody who may change it, any two of them at a time.
  *
  * Each test tries all pairs of users (or each alone, with two runners) against one behaviour of
  * the task. What must hold is the same for all, see lab.h: the task is queued once for each
@@ -10,6 +10,7 @@
 
 enum role {
     WAKES,
+    DROPS, /* its waker, and wakes nobody */
     CANCELS,
     JOINS,  /* with the slot, until woken */
     LEAVES, /* takes the slot, and takes its waker out again */
@@ -25,6 +26,7 @@ enum {
     CANCELLED_BEFORE_POLL,
     FREED_BY_RUNNER,
     FREED_BY_USER,
+    FREED_BY_DROP,
     JOIN_WOKEN,
     JOIN_TOO_LATE,
     JOIN_REFUSED,
@@ -44,6 +46,8 @@ static struct {
     enum role role;
     struct lab_bell bell;
 } users[2];
+
+static unsigned runner_count; /* the first threads; users come behind */
 
 /* May it make the task ready? */
 static bool role_pushes(enum role role)
@@ -131,6 +135,9 @@ static void use(unsigned me)
     case WAKES:
         wakes(me, t);
         break;
+    case DROPS:
+        weft_waker_drop(&(weft_waker){&t->wakeable});
+        break;
     case CANCELS:
         /* relaxed: the first to cancel carries it */
         wf_store_u32(&lab.words[me], 1, WF_RELAXED);
@@ -152,7 +159,7 @@ static void use(unsigned me)
     case ROLES:
         break;
     }
-    if (role != WAKES && role != WALKS)
+    if (role != WAKES && role != DROPS && role != WALKS)
         weft_detach(t);
     if (role_pushes(role))
         lab_leave();
@@ -185,6 +192,7 @@ static void begin(enum lab_body body, unsigned count, unsigned runners)
         if (users[i].role == CANCELS)
             lab.cancel_words |= 1u << i;
     }
+    runner_count = runners;
     lab_begin(body, handles, pushers, runners);
 }
 
@@ -226,8 +234,11 @@ static void end(void)
         model_reached(lab.output == LAB_RESULT + 1 ? ENDED_BY_ITSELF : ENDED_CANCELLED);
     if (lab.output && lab.polls == 1 && lab.body != LAB_ENDS)
         model_reached(CANCELLED_BEFORE_POLL);
-    if (lab.freed.raw)
-        model_reached(lab.freer == 1 ? FREED_BY_RUNNER : FREED_BY_USER);
+    if (lab.freed.raw && lab.freer <= runner_count)
+        model_reached(FREED_BY_RUNNER);
+    else if (lab.freed.raw)
+        model_reached(users[lab.freer - runner_count - 1].role == DROPS ? FREED_BY_DROP
+                                                                        : FREED_BY_USER);
     lab_end();
     for (unsigned i = 0; i < wf_array_count(users); i++)
         CHECK(users[i].bell.refs.raw == 0 && users[i].bell.wakes <= 1);
@@ -244,22 +255,19 @@ const struct model_test model_tests[] = {
      .begin = begin_waits,
      .thread = {lab_runner, first, second},
      .end = end,
-     .preemptions = 1,
-     .stale = 1,
+     .stale = MODEL_NONE,
      .must_reach = EVENTS & ~BIT(ENDED_BY_ITSELF)},
     {.name = "a task that yields, and any two users",
      .begin = begin_yields,
      .thread = {lab_runner, first, second},
      .end = end,
-     .preemptions = 1,
-     .stale = 1,
+     .stale = MODEL_NONE,
      .must_reach = EVENTS & ~BIT(ENDED_BY_ITSELF)},
     {.name = "a task that ends, and any two users",
      .begin = begin_ends,
      .thread = {lab_runner, first, second},
      .end = end,
-     .preemptions = 1,
-     .stale = 1,
+     .stale = MODEL_NONE,
      .must_reach = EVENTS & ~(BIT(POLLED_AGAIN) | BIT(CANCELLED_BEFORE_POLL))},
     {.name = "a task that moves between two runners, and any user",
      .begin = begin_two_runners,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * waker.c - what is counted besides tasks: wakers that threads clone and drop, keys of task-locals;
+ * test_waker.c - what is counted besides tasks: wakers that threads clone and drop, keys of task-locals;
  * and the part of a header that its task adds while others look at it.
  */
 #include "base/sys.h"
@@ -9,14 +9,24 @@
 #include "task/locals.h"
 
 /* What can happen, must. */
-enum { FREED_BY_RUNNER, FREED_BY_WAKER, KEY_FREED_FIRST, KEY_FREED_LAST, ASKED_FIRST, ASKED_LAST };
+enum {
+    FREED_BY_RUNNER,
+    FREED_BY_WAKE,
+    FREED_BY_DROP,
+    KEY_FREED_FIRST,
+    KEY_FREED_LAST,
+    ASKED_FIRST,
+    ASKED_LAST
+};
+
+#define BIT(event) (1u << (event))
 
 /* --- wakers --------------------------------------------------------------- */
 
 static void begin_wakers(void)
 {
     lab.words_used = 3;
-    lab_begin((enum lab_body)model_choose(LAB_BODIES), 2, 2, 1);
+    lab_begin((enum lab_body)model_choose(LAB_BODIES), 3, 2, 1);
 }
 
 static void clone_and_drop(unsigned me, bool by_ref)
@@ -48,10 +58,21 @@ static void wakes_once(void)
     clone_and_drop(1, false);
 }
 
+static void wakes_nobody(void)
+{
+    weft_waker w = {&lab.task->wakeable}, clone = weft_waker_clone(&w);
+
+    weft_waker_drop(&clone);
+    weft_waker_drop(&w);
+    CHECK(!w.target_ && !clone.target_);
+}
+
 static void end_wakers(void)
 {
     if (lab.freed.raw)
-        model_reached(lab.freer == 1 ? FREED_BY_RUNNER : FREED_BY_WAKER);
+        model_reached(lab.freer == 1   ? FREED_BY_RUNNER
+                      : lab.freer == 4 ? FREED_BY_DROP
+                                       : FREED_BY_WAKE);
     lab_end();
 }
 
@@ -148,19 +169,20 @@ static void end_extra(void)
 const struct model_test model_tests[] = {
     {.name = "wakers are cloned and dropped while the task ends",
      .begin = begin_wakers,
-     .thread = {lab_runner, wakes_twice, wakes_once},
+     .thread = {lab_runner, wakes_twice, wakes_once, wakes_nobody},
      .end = end_wakers,
      .preemptions = 1,
-     .must_reach = 1u << FREED_BY_RUNNER | 1u << FREED_BY_WAKER},
+     .stale = 1,
+     .must_reach = BIT(FREED_BY_RUNNER) | BIT(FREED_BY_WAKE) | BIT(FREED_BY_DROP)},
     {.name = "a key goes with its last value, or with the program's",
      .begin = begin_keys,
      .thread = {ends_first, ends_second, frees_key},
      .end = end_keys,
-     .must_reach = 1u << KEY_FREED_FIRST | 1u << KEY_FREED_LAST},
+     .must_reach = BIT(KEY_FREED_FIRST) | BIT(KEY_FREED_LAST)},
     {.name = "a task without a name gets its first value while it is asked for its name",
      .begin = begin_extra,
      .thread = {sets_its_first_value, asks_its_name},
      .end = end_extra,
-     .must_reach = 1u << ASKED_FIRST | 1u << ASKED_LAST},
+     .must_reach = BIT(ASKED_FIRST) | BIT(ASKED_LAST)},
     {0},
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wheel.c - timers under all interleavings of arming, cancelling, firing: each wakes its target once or is
+ * test_wheel.c - timers under all interleavings of arming, cancelling, firing: each wakes its target once or is
  * cancelled once, and belongs to its owner again afterwards.
  *
  * A timer is freed by its owner as soon as that is allowed, and the wheel has the only reference to the

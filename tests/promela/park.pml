@@ -223,7 +223,8 @@ inline look_at_rest()
         i = 0;
         do
         :: i < WORKERS ->
-            assert(sleeping == 0 || (events[i] == 0 && next[i] > now));
+            assert(sleeping == 0 || events[i] == 0);
+            assert(sleeping == 0 || next[i] > now);
             if
             :: is_sleeping[i] -> assert(!lifo[i] && ready[i] + pushed[i] == 0)
             :: is_long[i] && sleeping > 0 && !behind_ok[i] -> assert(ready[i] <= alone_ok[i])
@@ -248,7 +249,8 @@ active proctype monitor()
     released = 1;
     timeout;
     look_at_rest();
-    assert(sleeping == WORKERS && owed == 0); /* M3 */
+    assert(sleeping == WORKERS);
+    assert(owed == 0); /* M3 */
 #endif
     d_step { shutdown_stop() };
     timeout;

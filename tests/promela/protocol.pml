@@ -14,7 +14,9 @@ inline wf_idle_search_begin()
     may = (2 * searching < WORKERS);
     if
     :: may -> d_step {
+#ifndef NO_P2_a
             searching++; /* (P2.a) */
+#endif
             is_searching[me] = 1;
             DRAIN;
             COUNTED
@@ -26,7 +28,9 @@ inline wf_idle_search_begin()
 inline wf_idle_search_end()
 {
     d_step {
+#ifndef NO_P2_b
         searching--; /* (P2.b) */
+#endif
         is_searching[me] = 0;
         DRAIN;
         COUNTED;
@@ -41,7 +45,9 @@ inline wf_idle_sleep_begin()
         was_last = is_searching[me];
         searching = searching - is_searching[me]; /* (P2.c) */
         is_searching[me] = 0;
+#ifndef NO_P2_c
         sleeping++;
+#endif
         is_sleeping[me] = 1;
         DRAIN; /* (P2.d): see wf_worker_park */
         COUNTED
@@ -76,8 +82,10 @@ inline wf_idle_notify()
         if
         :: searching > 0 || sleeping == tokens -> may = 0
         :: else ->
+#ifndef NO_P2_g
             tokens++; /* (P2.g) */
             searching++;
+#endif
             DRAIN;
             COUNTED;
             may = 1
@@ -92,7 +100,9 @@ inline wf_hub_signal()
 {
     d_step {
         DRAIN;
+#ifndef NO_E2_a
         edge_signal = 1 /* (E2.a) */
+#endif
     }
 }
 
@@ -105,7 +115,9 @@ inline epoll_sleep_parent()
         :: spurious > 0 -> spurious--
         fi;
         d_step {
+#ifndef NO_E2_b
             edge_signal = 0; /* (E2.b) */
+#endif
             rang = edge_alarm;
             edge_alarm = 0;
             i = 0;
@@ -146,7 +158,9 @@ inline wf_poller_harvest()
 inline wf_hub_alarm_lower()
 {
     if
+#ifndef NO_A1_a
     :: earliest >= SEEN_ALARM /* (A1.a) */
+#endif
     :: else -> d_step {
             if
 #ifdef NO_A1_b
@@ -185,7 +199,11 @@ inline wf_timer_arm(at)
     d_step {
         wheel[me] = wheel[me] | (1 << (at - 1));
         if
+#ifdef NO_A1_k
+        :: at < next[me] -> next[me] = at
+#else
         :: at < next[me] -> next[me] = at; lowered[me] = 1 /* (A1.k) */
+#endif
         :: else
         fi
     }
@@ -236,8 +254,12 @@ inline wf_worker_alarm()
     d_step { DRAIN }; /* (A1.d) */
 #endif
     if
+#ifdef NO_A1_e
+    :: wf_hub_alarm_lower()
+#else
     :: sleeping > 0 -> wf_hub_alarm_lower() /* (A1.e) */
     :: else
+#endif
     fi;
     earliest = FOREVER
 }
@@ -310,7 +332,12 @@ inline park_next_timer()
         earliest = FOREVER;
         i = 0;
         do
+#ifdef NO_A1_f
+        :: i < WORKERS && i != me -> i++
+        :: i == me ->
+#else
         :: i < WORKERS ->
+#endif
             earliest = (SEEN_NEXT(i) < earliest -> SEEN_NEXT(i) : earliest); /* (A1.f) */
             i++
         :: else -> break

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # steps.sh SOURCE_DIR - the model of the park protocol and the library speak of the same steps: each lettered
-# step (P2.a) stands in one function of src/, and once in the inline of that name in tests/promela/.
+# step (P2.a) stands in one function of src/, and once in the inline of that name in tests/promela/. For each
+# there is a mutant: NO_P2_a leaves it out of the model, and run.sh says what comes of it.
 #
 # Prints what stands on one side only, and exits 1 if there is anything.
 set -euo pipefail
@@ -49,4 +50,16 @@ if ! diff --unchanged-line-format= --old-line-format='in the library only: %L' \
     --new-line-format='in the model only: %L' "$tmp/library" "$tmp/model"; then
     exit 1
 fi
-echo "$(wc -l <"$tmp/model") steps: the model's are the library's"
+
+missing=0
+while read -r _ step; do
+    flag=NO_${step/./_}
+    if ! grep -qE "^ *# *(el)?if.*\<$flag\>" tests/promela/*.pml ||
+        ! grep -qE "^ *(mutant|survivor) \"?(CLAIM )?$flag\>" tests/promela/run.sh; then
+        echo "no mutant: $step"
+        missing=1
+    fi
+done <"$tmp/model"
+[[ $missing -eq 0 ]]
+
+echo "$(wc -l <"$tmp/model") steps: the model's are the library's, and each has a mutant"

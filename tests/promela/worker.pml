@@ -260,17 +260,23 @@ inline wf_runtime_inject()
 {
     d_step {
         injected = injected + injecting; /* (P2.m) */
+#ifndef NO_P2_m
         injecting = 1;
         injector = me;
+#endif
         owed++
     };
+#ifndef NO_P2_n
     wf_worker_notify() /* (P2.n) */
+#endif
 }
 
 inline shutdown_stop()
 {
     stopped = 1; /* (P4.a) */
+#ifndef NO_P4_a
     edge_signal = 1
+#endif
 }
 
 inline runtime_thread()

@@ -2,14 +2,15 @@
 /*
  * main.c - the soak as a program: which rounds are played, for how long, and what is said about it.
  *
- *     test_soak [-t SECONDS | -n ROUNDS] [-s SEED]... [-r ROUND] [-l MS] [-o LOG]
+ *     test_soak [-t SECONDS | -n ROUNDS] [-s SEED]... [-r ROUND] [-l MS] [-o LOG] [-b FOLDER]
  *
  *     -t  go on for so long, with one seed and one round after the other
  *     -n  so many rounds for each seed (without -t; default 2)
- *     -s  0 or none: a random one. Seed and round number together make a round's plan
+ *     -s  0 or none: a random one. Seed, round number, length and build together make a round's plan
  *     -r  begin with this round; with -t, play it again and again
  *     -l  play each round for so long
  *     -o  what goes to the log, as everything on stderr does; else a file that is gone afterwards
+ *     -b  the build that this is, WEFT_BUILD_DIR/PRESET, to say how a round is repeated
  *
  * IDEA     The rounds run in a child process, one after the other. When it dies, the parent says in which
  *          round, shows the end of the log, and goes on behind it with a new child.
@@ -40,7 +41,7 @@ struct options {
     uint64_t first;
     bool one_round;
     weft_duration length;
-    const char *log;
+    const char *log, *build;
 };
 
 /* What the child tells the parent. */
@@ -84,7 +85,7 @@ static void main_options(struct options *o, int argc, char **argv)
 {
     int c;
 
-    while ((c = getopt(argc, argv, "t:n:s:r:l:o:")) != -1) {
+    while ((c = getopt(argc, argv, "t:n:s:r:l:o:b:")) != -1) {
         switch (c) {
         case 't':
             o->seconds = main_number(optarg);
@@ -105,6 +106,9 @@ static void main_options(struct options *o, int argc, char **argv)
             break;
         case 'o':
             o->log = optarg;
+            break;
+        case 'b':
+            o->build = optarg;
             break;
         default:
             exit(2);
@@ -203,6 +207,21 @@ static void main_show_log(off_t from)
     main_show_part(end - TAIL_MAX, end);
 }
 
+/* All that the plan follows from: see soak_plan_make. The build also says how slow everything is. */
+static void main_say_again(const struct options *o, uint64_t seed, unsigned round)
+{
+    const char *preset = o->build ? strrchr(o->build, '/') : NULL;
+
+    (void)printf("soak: again: make soak MINUTES=1 SEED=%llu ROUND=%u", (unsigned long long)seed,
+                 round);
+    if (o->length)
+        (void)printf(" LENGTH=%llu", (unsigned long long)(o->length / WEFT_MS(1)));
+    if (preset)
+        (void)printf(" WEFT_BUILD_DIR=%.*s BUILD=%s", (int)(preset - o->build), o->build,
+                     preset + 1);
+    (void)printf("\n");
+}
+
 static void main_say_failed(const struct options *o, uint64_t seed, const struct progress *p,
                             int status)
 {
@@ -215,8 +234,7 @@ static void main_say_failed(const struct options *o, uint64_t seed, const struct
                  p->passed == p->played ? " (after it)" : "",
                  WIFSIGNALED(status) ? "signal" : "status",
                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-    (void)printf("soak: again: make soak MINUTES=1 SEED=%llu ROUND=%u\n", (unsigned long long)seed,
-                 round);
+    main_say_again(o, seed, round);
     (void)fflush(stdout);
 }
 

@@ -5,8 +5,10 @@
 #
 #   layers    a file includes its own folder and lower ones:
 #             base < fiber, time < task < io < sched < net
-#   homes     errno, thread-locals and raw atomics each live in one place (comments do not count)
-#   pages     every file names its licence, is at most 900 lines long, and leaves nothing undone
+#   homes     errno, thread-locals, raw atomics, and calls to the system and for memory each live in one place
+#             (comments do not count)
+#   pages     every file names its licence, is at most 900 lines long, and leaves nothing undone; no line of C is
+#             longer than 120 columns (clang-format keeps code within 100, and leaves comments as they are)
 #
 # Prints each breach as file:line and exits 1 if there is any.
 set -euo pipefail
@@ -109,6 +111,10 @@ check_pages() {
         while IFS= read -r line; do
             breach "$file:${line%%:*}: left undone"
         done < <(grep -nE '\b([T]ODO|[F]IXME|[X]XX)\b' "$file" || true)
+        [[ $file == *.[ch] ]] || continue
+        while IFS= read -r line; do
+            breach "$file:${line%%:*}: more than 120 columns"
+        done < <(grep -nE '^.{121}' "$file" || true)
     done
 }
 
@@ -123,6 +129,24 @@ check_home "a thread-local outside its homes" \
 check_home "a raw atomic outside src/base/atomic.h" \
     '(__atomic_|__sync_|_Atomic|stdatomic\.h|atomic_(load|store|fetch|exchange|compare))' \
     src/base/atomic.h
+
+# What can fail is called where tests/fault can make it fail. Not here: what cannot in a sound program (signal
+# masks, joining and detaching threads, pthread_once, abort), and the clock, which is read in base/clock.c.
+memory='malloc|calloc|realloc|reallocarray|aligned_alloc|posix_memalign|memalign|free|strn?dup|v?asprintf|getline'
+memory+='|m(un|re)?map|madvise|mprotect|mlock|s?brk'
+files='p?read(v2?)?|p?write(v2?)?|open(at)?|close|close_range|fcntl|ioctl|lseek|dup[23]?|pipe2?|unlink|fsync'
+files+='|f(open|dopen|close|read|write|puts|gets|flush)|opendir|v?d?printf|vfprintf|fprintf|puts|perror'
+sockets='socket(pair)?|bind|listen|connect|accept4?|shutdown|recv(from|m?msg)?|send(to|m?msg|file)?'
+sockets+='|[gs]etsockopt|get(sock|peer)name|getaddrinfo|if_nametoindex|if_indextoname'
+waiting='epoll_(create1?|ctl|p?wait2?)|p?poll|p?select|eventfd(_read|_write)?|timerfd_(create|[gs]ettime)|signalfd'
+waiting+='|(clock_)?nanosleep|u?sleep|sched_yield|io_uring_[a-z_]+'
+threads='pthread_create|pthread_(mutex|cond|rwlock|spin|barrier|key|setspecific)[a-z_]*|sem_[a-z]+|clone3?|v?fork'
+threads+='|sigaction|sigaltstack|signal|prctl|getrandom|sched_[gs]etaffinity|waitpid|exec[vlpe]+|kill|tgkill'
+check_home "a call to the system or for memory outside src/base/sys.c" \
+    "[^_A-Za-z0-9.>](syscall|$memory|$files|$sockets|$waiting|$threads)[ ]*\(" \
+    src/base/sys.c
+check_home "the clock is read in src/base/clock.c only" \
+    '(clock_gettime|gettimeofday|timespec_get|[^_A-Za-z0-9.>]time) *\(' src/base/clock.c
 check_pages
 
 if [[ $breaches -gt 0 ]]; then

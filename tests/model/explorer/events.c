@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * events.c - epoll, eventfd, timerfd and POSIX threads, for the models of a whole runtime.
+ * events.c - epoll, eventfd, timerfd, listening sockets and POSIX threads, for the models of a whole runtime.
  *
  * IDEA     Edge-triggered sets alone, as the driver uses them. An item of a set is raised by an edge (a write, an
  *          expiry, a raised item in a set that is itself an item) and lowered by being reported. Of
@@ -33,6 +33,7 @@ struct file {
     uint32_t level;
     uint64_t at; /* a timer's; 0: not set */
     unsigned waiting;
+    unsigned connections; /* that nobody has accepted */
     struct item items[ITEMS_MAX];
 };
 
@@ -313,6 +314,60 @@ bool model_file_take(int fd, uint32_t events)
     was = (f->level & events) != 0;
     f->level &= ~events;
     return was;
+}
+
+/* --- a listening socket --- */
+
+int wf_sys_socket(int domain, int type)
+{
+    (void)domain, (void)type;
+    return file_open(FILE_TEST);
+}
+
+int wf_sys_bind(int fd, const struct sockaddr *a, socklen_t size)
+{
+    (void)a, (void)size;
+    return file_of(fd) ? 0 : -EBADF;
+}
+
+int wf_sys_listen(int fd, int backlog)
+{
+    (void)backlog;
+    return file_of(fd) ? 0 : -EBADF;
+}
+
+int wf_sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size)
+{
+    (void)level, (void)name, (void)value, (void)size;
+    return file_of(fd) ? 0 : -EBADF;
+}
+
+void model_connection(int fd)
+{
+    struct file *f;
+
+    model_use("a connection comes", &files_uses);
+    f = file_of(fd);
+    CHECK(f && f->kind == FILE_TEST);
+    f->connections++;
+    f->level = EPOLLIN;
+    file_raise(fd, EPOLLIN);
+}
+
+int wf_sys_accept(int fd, struct sockaddr *a, socklen_t *size)
+{
+    struct file *f;
+
+    (void)a, (void)size;
+    model_use("accept", &files_uses);
+    f = file_of(fd);
+    if (!f)
+        return -EBADF;
+    if (f->connections == 0)
+        return -EAGAIN;
+    if (--f->connections == 0)
+        f->level = 0;
+    return file_open(FILE_TEST);
 }
 
 void model_epoll_add_fails(int rc)

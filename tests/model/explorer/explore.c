@@ -393,6 +393,14 @@ static unsigned bound_of(uint8_t chosen, unsigned usual)
     return chosen == MODEL_NONE ? 0 : chosen == MODEL_DEFAULT ? usual : chosen;
 }
 
+/* What the environment makes of a test's bound: another one, or no less than that. */
+static unsigned bound_in_use(const char *instead, const char *least, unsigned bound)
+{
+    unsigned floor = model_setting(least, 0);
+
+    return model_setting(instead, bound > floor ? bound : floor);
+}
+
 static void execution_run(void)
 {
     struct model *m = model_state;
@@ -420,12 +428,12 @@ static void execution_run(void)
 static void test_reset(const struct model_test *test)
 {
     struct model *m = model_state;
-    unsigned bound = bound_of(test->preemptions, BOUND_DEFAULT);
-    unsigned least = model_setting("WEFT_MODEL_LEAST", 0);
 
     m->test = test;
-    m->bound = model_setting("WEFT_MODEL_BOUND", bound > least ? bound : least);
-    m->stale_bound = model_setting("WEFT_MODEL_STALE", bound_of(test->stale, STALE_DEFAULT));
+    m->bound = bound_in_use("WEFT_MODEL_BOUND", "WEFT_MODEL_LEAST",
+                            bound_of(test->preemptions, BOUND_DEFAULT));
+    m->stale_bound = bound_in_use("WEFT_MODEL_STALE", "WEFT_MODEL_LEAST_STALE",
+                                  bound_of(test->stale, STALE_DEFAULT));
     m->executions = m->pruned = m->restarts = 0;
     m->depth = m->depth_max = 0;
     m->came_by = 0;
@@ -478,6 +486,19 @@ void model_replay(const struct model_test *test, char *text)
     print_trace();
 }
 
+/* What it has not come by yet is no failure: it may lie in what was not walked through. */
+static void report_stopped(unsigned limit)
+{
+    const struct model *m = model_state;
+    uint32_t missing = m->test->must_reach & ~m->came_by;
+
+    printf("%-58s stopped after %u s: %llu executions, %zu states, bound %u/%u", m->test->name,
+           limit, (unsigned long long)m->executions, m->visited.count, m->bound, m->stale_bound);
+    if (missing)
+        printf(", not come by yet: %#x", missing);
+    printf("\n");
+}
+
 enum model_outcome model_explore(const struct model_test *test)
 {
     struct model *m = model_state;
@@ -496,9 +517,7 @@ enum model_outcome model_explore(const struct model_test *test)
             continue;
         }
         if (limit && (m->executions & 255) == 0 && now() - from > limit) {
-            printf("%-58s stopped after %u s: %llu executions, %zu states, bound %u/%u\n",
-                   test->name, limit, (unsigned long long)m->executions, m->visited.count, m->bound,
-                   m->stale_bound);
+            report_stopped(limit);
             return MODEL_STOPPED;
         }
         if (!decisions_advance())

@@ -17,20 +17,41 @@
 
 /* --- memory --- */
 
+/* By thread: whether an allocation fails must not depend on what others did without a step. */
+static unsigned failing[THREADS_MAX];
+
+unsigned model_alloc_fails(unsigned n)
+{
+    unsigned *mine = &failing[model_thread_self()], left = *mine;
+
+    *mine = n;
+    return left;
+}
+
+static bool alloc_refused(void)
+{
+    unsigned *mine = &failing[model_state->running ? model_thread_self() : 0];
+
+    if (*mine == 0)
+        return false;
+    --*mine;
+    return true;
+}
+
 void *wf_sys_malloc(size_t size)
 {
-    return model_alloc(size, 16);
+    return alloc_refused() ? NULL : model_alloc(size, 16);
 }
 
 void *wf_sys_calloc(size_t count, size_t size)
 {
     /* Its zeros are stores like others: who gets the memory from this thread must be ordered behind them. */
-    return model_memset(model_alloc(count * size, 16), 0, count * size);
+    return alloc_refused() ? NULL : model_memset(model_alloc(count * size, 16), 0, count * size);
 }
 
 void *wf_sys_aligned_alloc(size_t alignment, size_t size)
 {
-    return model_alloc(size, alignment);
+    return alloc_refused() ? NULL : model_alloc(size, alignment);
 }
 
 void wf_sys_free(void *p)

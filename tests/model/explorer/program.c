@@ -13,8 +13,10 @@
  *
  *          WEFT_MODEL_BOUND, WEFT_MODEL_STALE   in place of the tests' bounds
  *          WEFT_MODEL_LEAST                     preemptions, where a test has fewer
+ *          WEFT_MODEL_LEAST_STALE               old values, where a test has fewer
  *          WEFT_MODEL_FULL=1                    deep tests too
- *          WEFT_MODEL_SECONDS                   stop a test after that time; it counts for itself
+ *          WEFT_MODEL_SECONDS                   stop a test after that time; it counts for itself, and what it
+ *                                               must come by is not asked
  *          WEFT_MODEL_FORGET=1                  walk through states that were met before, too
  *          WEFT_MODEL_ENDS=1                    count the different ends, see pruned.sh
  *          WEFT_MODEL_MUTATE=file:line:op:from:to[:ok | :failed]
@@ -142,13 +144,13 @@ static enum model_outcome test_in_process(const struct model_test *test, int out
         exit(2);
     }
     if (child == 0) {
-        int outcome;
+        enum model_outcome outcome;
 
         if (output >= 0 && (dup2(output, STDOUT_FILENO) < 0 || dup2(output, STDERR_FILENO) < 0))
             _exit(2);
         outcome = model_explore(test);
         fflush(NULL);
-        _exit(outcome);
+        _exit((int)outcome);
     }
     while (waitpid(child, &status, 0) < 0)
         if (errno != EINTR) {
