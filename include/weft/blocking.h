@@ -27,7 +27,7 @@ extern "C" {
  *          for fn may use what lies on the task's stack.
  * Cancel   does not interrupt fn.
  * Returns  what fn returned; -EINVAL: fn is NULL; without a monitor also -ENOMEM and -EAGAIN (no thread), and
- *          -ECANCELED if it was cancelled before fn began.
+ *          -ECANCELED or -ETIMEDOUT if it was cancelled, or a deadline passed, before fn began.
  */
 WEFT_API int weft_blocking(weft_fn *fn, void *arg);
 
@@ -40,15 +40,16 @@ WEFT_API int weft_blocking(weft_fn *fn, void *arg);
  *
  * Awaits   while max_blocking_queue tasks are queued, if that is set and the caller is a fiber; a stackless
  *          task gets NULL instead.
- * Returns  a handle that the caller must join or detach; NULL (with a message) when memory or threads are
- *          out, when the caller is not in a task, when it was cancelled while it awaited.
+ * Returns  a handle that the caller must join or detach; NULL (with a message) when memory is out, when the
+ *          caller is not in a task; NULL when it was cancelled while it awaited. If the pool has no thread and none
+ *          can be made, the task ends with -EAGAIN or -ENOMEM.
  */
 WEFT_API weft_task *weft_spawn_blocking(weft_fn *fn, void *arg);
 WEFT_API weft_task *weft_spawn_blocking_with(const weft_task_options *options, weft_fn *fn,
                                              void *arg);
 
 /* From a plain thread, or into another runtime. t may be NULL: detached. options may be NULL. 0, -EINVAL, -ENOMEM,
- * -EAGAIN (the queue is full, or no thread can be had), -ESHUTDOWN, -EPERM in a forked child. */
+ * -EAGAIN (the queue is full), -ESHUTDOWN, -EPERM in a forked child. */
 WEFT_API WEFT_MUST_CHECK int weft_spawn_blocking_on(weft_runtime *rt, weft_task **t,
                                                     const weft_task_options *options, weft_fn *fn,
                                                     void *arg);

@@ -8,12 +8,15 @@
  *          A push calls one idle thread, and no second before that one has taken a task: it calls the next
  *          itself if there is more to do. So short tasks in a row are done by few threads, and each long
  *          one has its own soon.
+ * INVARIANTS
+ *     K1   While a task is queued, a thread is coming, or none is idle and no more are allowed. Who leaves is
+ *          not counted in threads from the moment it decides to; one that could not be made counts no more, either.
  * OWNS     A task in the queue is there with a reference, and is run or ended by who claims it: a thread of the pool,
  *          or who cancels it. What is left in the queue then is skipped.
  * WHO      Any thread.
  * LOCKS    WF_RANK_POOL; threads are made and joined outside of it, and wakers called.
  * ORDER    A thread is told by its own word, written under the lock (release), read without (acquire).
- * TESTS    tests/api/test_blocking.c
+ * TESTS    tests/api/test_blocking.c, tests/stress/test_blocking.c, tests/fault/test_blocking.c
  */
 #include "sched/blocking.h"
 

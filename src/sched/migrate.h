@@ -12,7 +12,8 @@
  *          is the last one before a poll, and two workers do not pass a task back and forth.
  * INVARIANTS
  *     M1   A task is never polled by the worker that polled it last, if its runtime has two workers
- *          or more. While all others are stuck in their polls it waits.
+ *          or more. While all others are stuck in their polls it waits for a stand-in. A single worker goes on by
+ *          itself, for most of the time it has none.
  *     M2   A worker neither sleeps nor searches while something lies in its own `away`. P2 of idle.c
  *          says that somebody is told of it; asleep or searching, that might be the one worker that
  *          must not take it. All others treat it as they treat every queue.
@@ -39,7 +40,7 @@ WF_INLINE void wf_migrate_init(struct wf_seat *s)
 /* Is one poll of a task all that a worker may do, even if it yields and is alone? */
 WF_INLINE bool wf_migrate_each_poll(const struct wf_worker *w)
 {
-    return !w->rt->single;
+    return w->rt->workers > 1;
 }
 
 /* w is about to poll t. */
@@ -55,7 +56,7 @@ WF_INLINE void wf_migrate_polled(const struct wf_worker *w, struct weft_task *t)
 WF_INLINE bool wf_migrate_away(struct wf_worker *w, struct weft_task *t)
 {
     /* relaxed: the queue that t came from carried it */
-    if (w->rt->single ||
+    if (w->rt->workers == 1 ||
         wf_load_u32(&t->flags, WF_RELAXED) >> WF_MIGRATE_SEAT != w->seat->index + 1)
         return false;
     wf_inject_push(&w->seat->away, t);
@@ -80,6 +81,12 @@ WF_INLINE bool wf_migrate_wait(struct wf_worker *w)
     wf_account_restart(w);
     w->until_look = 0;
     return true;
+}
+
+/* Has the worker of s handed tasks on that nobody has taken yet? */
+WF_INLINE bool wf_migrate_waits(const struct wf_seat *s)
+{
+    return wf_inject_len(&s->away) != 0;
 }
 
 /* Is there a task that another worker has handed on? */
@@ -125,6 +132,12 @@ WF_INLINE struct weft_task *wf_migrate_left(struct wf_seat *s)
 }
 #else
 /* Functions, not constants: no compiler then calls what follows them unreachable. */
+WF_INLINE bool wf_migrate_waits(const struct wf_seat *s)
+{
+    (void)s;
+    return false;
+}
+
 WF_INLINE void wf_migrate_init(const struct wf_seat *s)
 {
     (void)s;

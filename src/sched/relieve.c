@@ -298,7 +298,7 @@ static bool relief_work_waits(const struct weft_runtime *rt)
     for (unsigned i = 0; i < wf_runtime_seats(rt); i++) {
         const struct wf_seat *s = wf_runtime_seat(rt, i);
 
-        if (wf_deque_len(&s->ready) || wf_deque_len(&s->backlog))
+        if (wf_deque_len(&s->ready) || wf_deque_len(&s->backlog) || wf_migrate_waits(s))
             return true;
     }
     return false;
