@@ -10,7 +10,8 @@
  *          same place in the program was stuck before.
  * WHO      The monitor's thread, but wf_monitor_touch: workers; stop and join: who ends the runtime.
  * ORDER    Falling asleep: word, membarrier, a look at entered and parked_at of all workers. A worker that begins or
- *          wakes: entered or parked_at, then word. One of the two sees the other. Without membarrier there is no monitor.
+ *          wakes: entered or parked_at, then word. One of the two sees the other. Without membarrier there is no
+ *          monitor.
  * TESTS    tests/api/test_stall.c
  */
 #include "sched/monitor.h"
@@ -160,8 +161,8 @@ static void *monitor_thread(void *arg)
 
     (void)pthread_setname_np(pthread_self(), "weft-monitor");
     (void)wf_sys_timer_slack(1);
-    /* acquire: pairs with wf_monitor_stop */
-    while (wf_load_u32(&mon->word, WF_ACQUIRE) != WF_MONITOR_STOPPED) {
+    /* relaxed: it is only told to go */
+    while (wf_load_u32(&mon->word, WF_RELAXED) != WF_MONITOR_STOPPED) {
         monitor_look(&m);
         if (m.quiet)
             monitor_sleep(&m);
@@ -202,8 +203,7 @@ void wf_monitor_stop(struct weft_runtime *rt)
 {
     if (!rt->monitor.started)
         return;
-    /* release: the runtime has stopped */
-    wf_store_u32(&rt->monitor.word, WF_MONITOR_STOPPED, WF_RELEASE);
+    wf_store_u32(&rt->monitor.word, WF_MONITOR_STOPPED, WF_RELAXED);
     wf_sys_futex_wake(&rt->monitor.word, 1);
 }
 
