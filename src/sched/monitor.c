@@ -10,7 +10,8 @@
  *          same place in the program was stuck before.
  * WHO      The monitor's thread, but wf_monitor_touch: workers; stop and join: who ends the runtime.
  * ORDER    Falling asleep: word, membarrier, a look at entered and parked_at of all workers. A worker that begins or
- *          wakes: entered or parked_at, then word. One of the two sees the other. Without membarrier there is no monitor.
+ *          wakes: entered or parked_at, then word. One of the two sees the other. Without membarrier there is no
+ *          monitor.
  * TESTS    tests/api/test_stall.c
  */
 #include "sched/monitor.h"

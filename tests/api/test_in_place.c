@@ -5,7 +5,6 @@
 #include "gate.h"
 
 #include <errno.h>
-#include <pthread.h>
 
 /* --- weft_blocking ------------------------------------------------------------------- */
 
@@ -38,7 +37,7 @@ static int calls_again(void *arg)
 {
     CHECK_EQ(-ECANCELED, weft_blocking(no_task, NULL));
     CHECK_EQ(-ECANCELED, weft_block_in_place(no_task, NULL));
-    *(pthread_t *)arg = pthread_self();
+    *(pid_t *)arg = gettid();
     return 5;
 }
 
@@ -51,15 +50,15 @@ static int is_not_there(void *arg)
 static int calls(void *arg)
 {
     bool in_place = *(bool *)arg;
-    pthread_t before = pthread_self(), there;
+    pid_t before = gettid(), there;
 
     errno = E2BIG;
     CHECK_EQ(5, weft_blocking(calls_again, &there));
     if (in_place) {
-        CHECK(pthread_equal(before, there));
+        CHECK_EQ(before, there);
         CHECK_EQ(E2BIG, errno);
     } else {
-        CHECK(!pthread_equal(before, there));
+        CHECK(before != there);
     }
     CHECK_EQ(0, weft_blocking(is_not_there, NULL));
     CHECK_EQ(-EINVAL, weft_blocking(NULL, NULL));
@@ -97,10 +96,10 @@ TEST(a_call_is_made_in_place_or_on_the_pool_and_never_in_a_task)
 
 TEST(on_a_plain_thread_it_is_a_call)
 {
-    pthread_t there;
+    pid_t there;
 
     CHECK_EQ(5, weft_blocking(calls_again, &there));
-    CHECK(pthread_equal(pthread_self(), there));
+    CHECK_EQ(gettid(), there);
     CHECK_EQ(5, weft_block_in_place(calls_again, &there));
 }
 
@@ -112,11 +111,11 @@ struct stackless {
 static weft_poll stackless_poll(void *self, weft_context *cx)
 {
     struct stackless *s = self;
-    pthread_t there;
+    pid_t there;
 
     (void)cx;
     CHECK_EQ(5, weft_blocking(calls_again, &there));
-    CHECK(pthread_equal(pthread_self(), there));
+    CHECK_EQ(gettid(), there);
     CHECK(weft_task_self());
     atomic_fetch_add(s->done, 1);
     return WEFT_READY;
@@ -351,12 +350,15 @@ static int nested_root(void *arg)
 
 TEST(the_end_of_an_inner_block_is_not_that_of_the_outer_one)
 {
-    /* Without a monitor, which would mend it. */
-    weft_runtime *rt = runtime_of((weft_config){.worker_threads = 2, .monitor = WEFT_OFF});
+    weft_runtime *rt;
     struct nest n = {0};
     struct woken w = {.waker = &n.waker, .registered = &n.registered, .ran = &n.ran};
     weft_task *t;
 
+    if (MIGRATING)
+        TEST_SKIP("the other worker may be the one that must not poll it");
+    /* Without a monitor, which would mend it. */
+    rt = runtime_of((weft_config){.worker_threads = 2, .monitor = WEFT_OFF});
     CHECK_EQ(0, weft_spawn_async_on(rt, &t, NULL, &woken_type, &w));
     wait_for(&n.registered, 1);
     CHECK_EQ(0, run(rt, nested_root, &n));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_blocking.c - tasks that block and compute in every way beside tasks that do not, on runtimes of all shapes that end
- * in every way: each task ends once, no thread stays, and nobody waits for what has happened already.
+ * test_blocking.c - tasks that block and compute in every way beside tasks that do not, on runtimes of all shapes
+ * that end in every way: each task ends once, no thread stays, and nobody waits for what has happened already.
  */
 #include "gate.h"
 
