@@ -16,7 +16,7 @@
  * WHO      Any thread.
  * LOCKS    WF_RANK_POOL; threads are made and joined outside of it, and wakers called.
  * ORDER    A thread is told by its own word, written under the lock (release), read without (acquire).
- * TESTS    tests/api/test_blocking.c, tests/stress/test_blocking.c, tests/fault/test_blocking.c
+ * TESTS    tests/api/test_blocking.c, test_in_place.c, tests/stress/test_blocking.c, tests/fault/test_blocking.c
  */
 #include "sched/blocking.h"
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_blocking.c - the blocking pool: limits, queue, cancels, the end.
- *
- * Nothing is timed. A job that is to last waits at a gate, which is opened when what was to happen meanwhile has
- * happened; else the test does not end.
+ * test_blocking.c - jobs on the blocking pool: each runs or ends, by as many threads as allowed, and all goes when the
+ * runtime does.
  */
-#include "blocking.h"
+#include "gate.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 /* --- jobs ------------------------------------------------------------------------- */

@@ -48,9 +48,10 @@ static void hook_poll(void *user, const weft_task *t)
     atomic_fetch_add(&trace->polls, 1);
 }
 
-static weft_runtime *new_runtime(const struct test_flavour *flavour)
+static weft_runtime *new_monitored(const struct test_flavour *flavour, weft_switch monitor)
 {
     weft_config config = {
+        .monitor = monitor,
         .flavor = flavour->flavor,
         .worker_threads = flavour->workers,
         .ignore_env = WEFT_ON,
@@ -61,6 +62,11 @@ static weft_runtime *new_runtime(const struct test_flavour *flavour)
     test_watchdog(20);
     CHECK_EQ(0, weft_runtime_new(&rt, &config));
     return rt;
+}
+
+static weft_runtime *new_runtime(const struct test_flavour *flavour)
+{
+    return new_monitored(flavour, WEFT_DEFAULT);
 }
 
 static void run(weft_fn *fn)
@@ -515,9 +521,10 @@ static int yields_on(void *unused)
     return 0;
 }
 
+/* Without a monitor: a stand-in would poll it. */
 static weft_runtime *one_worker_stuck(weft_task **yielder)
 {
-    weft_runtime *rt = new_runtime(&flavours[0]);
+    weft_runtime *rt = new_monitored(&flavours[0], WEFT_OFF);
     weft_task *t = NULL;
 
     CHECK_EQ(0, weft_spawn_on(rt, &t, NULL, stuck, NULL));

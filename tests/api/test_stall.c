@@ -5,7 +5,7 @@
  * Nothing is timed: the tasks are stuck until what waits behind them has happened, by whichever way it is made
  * ready. Without a stand-in the test does not end.
  */
-#include "support.h"
+#include "gate.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -374,21 +374,6 @@ static int blocks_often(void *arg)
     }
     atomic_fetch_add(&s->done, 1);
     return 0;
-}
-
-/* Threads of this process. */
-static unsigned threads(void)
-{
-    FILE *f = fopen("/proc/self/status", "r");
-    char line[256];
-    unsigned n = 0;
-
-    CHECK(f);
-    while (fgets(line, sizeof(line), f))
-        if (sscanf(line, "Threads: %u", &n) == 1)
-            break;
-    (void)fclose(f);
-    return n;
 }
 
 static int spawn_one_and_get_stuck(void *arg)

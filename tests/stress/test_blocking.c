@@ -3,7 +3,7 @@
  * test_blocking.c - tasks that block and compute in every way beside tasks that do not, on runtimes of all shapes
  * that end in every way: each task ends once, no thread stays, and nobody waits for what has happened already.
  */
-#include "support.h"
+#include "gate.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -22,20 +22,6 @@ struct round {
     bool alone;       /* nobody to hand over to */
     unsigned threads; /* before */
 };
-
-static unsigned threads(void)
-{
-    FILE *f = fopen("/proc/self/status", "r");
-    char line[256];
-    unsigned n = 0;
-
-    CHECK(f);
-    while (fgets(line, sizeof(line), f))
-        if (sscanf(line, "Threads: %u", &n) == 1)
-            break;
-    (void)fclose(f);
-    return n;
-}
 
 static int sleeps(void *arg)
 {

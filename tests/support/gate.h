@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * blocking.h - what the tests of calls that block share: jobs that wait at a gate, runtimes by their pool.
+ * gate.h - work that blocks its thread, for the tests of stalls and of the blocking pool.
+ *
+ * Nothing is timed. What is to last waits at a gate, which is opened when what was to happen meanwhile has
+ * happened; else the test does not end.
  */
-#ifndef API_BLOCKING_H
-#define API_BLOCKING_H
+#ifndef TEST_GATE_H
+#define TEST_GATE_H
 
 #include "support.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
