@@ -301,7 +301,7 @@ static int of_terminal(void *unused)
     weft_stream *s;
 
     (void)unused;
-    if (master < 0 && errno == ENOENT) { /* a root without /dev/pts */
+    if (master < 0 && access("/dev/pts/ptmx", F_OK) < 0) { /* not mounted */
         test_say("skipped: there are no terminals here");
         return 0;
     }
