@@ -301,6 +301,10 @@ static int of_terminal(void *unused)
     weft_stream *s;
 
     (void)unused;
+    if (master < 0 && access("/dev/pts/ptmx", F_OK) < 0) { /* not mounted */
+        test_say("skipped: there are no terminals here");
+        return 0;
+    }
     CHECK(master >= 0);
     CHECK_EQ(0, grantpt(master));
     CHECK_EQ(0, unlockpt(master));
