@@ -76,6 +76,9 @@ typedef struct weft_metrics {
     unsigned stalled;          /* workers that are in such a poll now */
     unsigned standins;         /* threads that work in their place now */
     unsigned standin_threads;  /* and with those that wait to be called again */
+    unsigned blocking_threads; /* of the blocking pool */
+    unsigned blocking_idle;    /* of those, without work */
+    uint64_t blocking_queued;  /* tasks that wait for one of them */
 } weft_metrics;
 
 WEFT_API int weft_metrics_snapshot_sized(weft_runtime *rt, weft_metrics *m, size_t size);

@@ -17,6 +17,7 @@
 #include "sched/monitor.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/sys.h"
 #include "sched/life.h"
 #include "sched/relieve.h"
@@ -35,6 +36,7 @@ struct watch {
     unsigned eager;  /* looks left until it is calm again */
     unsigned stalls; /* to be reported */
     uint64_t parks;  /* of all workers, at the last look */
+    bool short_of;   /* stand-ins are missing, and that was said */
     bool quiet;      /* nobody has stirred since the last look, and all sleep */
 };
 
@@ -115,6 +117,21 @@ static void monitor_report(struct watch *m)
     }
 }
 
+/* Nobody could be called. Said once for each time that it comes to this. */
+static void monitor_missing(struct watch *m, unsigned missing)
+{
+    weft_runtime *rt = m->rt;
+
+    if (missing && !m->short_of)
+        /* relaxed: numbers that move */
+        wf_log(
+            "%u workers are stuck and no further thread can stand in (at work: %u, at most %u): tasks "
+            "wait; see weft_config.max_standins and ulimit -u",
+            wf_load_u32(&rt->relief.stuck, WF_RELAXED), wf_load_u32(&rt->relief.active, WF_RELAXED),
+            rt->relief.max);
+    m->short_of = missing != 0;
+}
+
 static void monitor_look(struct watch *m)
 {
     weft_runtime *rt = m->rt;
@@ -130,7 +147,7 @@ static void monitor_look(struct watch *m)
         if (i < rt->workers && wf_load_u32(&w->seat->taken, WF_RELAXED) == WF_SEAT_RELIEVED)
             home = w->seat;
     }
-    (void)wf_relief_balance(rt, home);
+    monitor_missing(m, wf_relief_balance(rt, home));
     monitor_report(m);
     m->quiet = parks == m->parks && monitor_all_parked(rt);
     m->parks = parks;

@@ -364,6 +364,34 @@ TEST(timers_that_they_armed_for_others_fire)
 
 /* --- coming and going ---------------------------------------------------------------- */
 
+/* Beyond the limit tasks wait, and that is all. */
+TEST(more_are_stuck_than_may_be_relieved)
+{
+    weft_config c = {.worker_threads = 2, .max_standins = 1, .ignore_env = WEFT_ON};
+
+    for (enum how how = BLOCKED; how <= COMPUTING; how++) {
+        struct stage s = {.how = how, .count = 5};
+        weft_metrics m;
+        weft_task *t;
+
+        CHECK_EQ(0, weft_runtime_new(&s.rt, &c));
+        CHECK_EQ(0, pipe(s.hold));
+        test_watchdog(60);
+        stage_stick(&s, stuck_task);
+        stage_wait(&s.stuck, 3);
+        CHECK_EQ(0, weft_spawn_on(s.rt, &t, NULL, nothing, &s));
+        do
+            CHECK_EQ(0, weft_metrics_snapshot(s.rt, &m));
+        while (m.stalled < 3);
+        CHECK_EQ(1, m.standins);
+        CHECK_EQ(3, atomic_load(&s.stuck));
+        CHECK_EQ(0, atomic_load(&s.done));
+        stage_release(&s);
+        CHECK_EQ(0, weft_join_blocking(t, NULL));
+        stage_close(&s);
+    }
+}
+
 static int blocks_often(void *arg)
 {
     struct stage *s = arg;
@@ -543,7 +571,7 @@ TEST(without_a_monitor_a_stuck_task_holds_up_its_neighbours)
 TEST_MAIN("stall", timers_fire, sockets_are_read, tasks_from_outside_run,
           a_task_that_was_woken_last_is_not_stranded, tasks_that_they_spawned_run,
           timers_that_they_armed_for_others_fire, a_relieved_task_still_spawns,
-          a_stand_in_that_sleeps_is_called_again, ten_thousand_stalls_leave_nothing_behind,
-          a_shutdown_during_a_stall_keeps_its_limit, a_shutdown_waits_for_a_stall_that_ends,
-          the_monitor_of_an_idle_runtime_sleeps,
+          a_stand_in_that_sleeps_is_called_again, more_are_stuck_than_may_be_relieved,
+          ten_thousand_stalls_leave_nothing_behind, a_shutdown_during_a_stall_keeps_its_limit,
+          a_shutdown_waits_for_a_stall_that_ends, the_monitor_of_an_idle_runtime_sleeps,
           without_a_monitor_a_stuck_task_holds_up_its_neighbours)
