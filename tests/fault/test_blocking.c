@@ -73,8 +73,12 @@ static int calls_root(void *arg)
             MAY(rc, ENOMEM, EAGAIN);
         CHECK_EQ(0, weft_yield());
         if (weft_runtime_flavor(weft_runtime_current()) == WEFT_MULTI_THREAD) {
-            CHECK_EQ(7, weft_block_in_place(works, &begun));
-            ran++;
+            rc = weft_block_in_place(works, &begun);
+            /* Without membarrier there is no monitor, and a single worker has nobody to hand over to. */
+            if (rc == 7)
+                ran++;
+            else
+                CHECK_EQ(-EINVAL, rc);
         }
     }
     CHECK_EQ(ran, atomic_load(&begun));
