@@ -343,7 +343,6 @@ static void *pool_thread(void *arg)
     struct wf_pool_thread *pt = arg;
     weft_runtime *rt = pt->rt;
     struct wf_pool *p = &rt->pool;
-    const weft_config *c = &rt->set.config;
     struct weft_task *t;
     bool detached;
 
@@ -359,8 +358,7 @@ static void *pool_thread(void *arg)
         pool_run_task(rt, t);
         wf_task_release(t);
     }
-    if (c->on_thread_stop)
-        c->on_thread_stop(c->hook_user);
+    wf_thread_end(rt);
     wf_lock(&p->lock);
     detached = p->detached;
     wf_list_remove(&pt->link);
@@ -398,21 +396,15 @@ static int pool_start_thread(struct weft_runtime *rt)
 {
     struct wf_pool_thread *pt = wf_sys_calloc(1, sizeof(*pt));
     pthread_t handle;
-    sigset_t before;
-    int rc = -ENOMEM;
+    int rc;
 
     if (!pt)
-        return rc;
+        return -ENOMEM;
     pt->rt = rt;
     pt->coming = true;
-    wf_add_u32(&rt->users, 1, WF_RELAXED);
-    wf_thread_block_sigpipe(&before);
-    rc = wf_sys_thread_create(&handle, pool_thread, pt);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc < 0) {
-        wf_sub_u32(&rt->users, 1, WF_RELAXED);
+    rc = wf_thread_start(rt, &handle, pool_thread, pt);
+    if (rc < 0)
         wf_sys_free(pt);
-    }
     return rc;
 }
 
@@ -557,15 +549,6 @@ bool wf_pool_join(struct weft_runtime *rt, uint64_t until_ns)
 
 /* --- the calls --- */
 
-static weft_task_options blocking_sited(const char *site, const weft_task_options *options)
-{
-    weft_task_options o = options ? *options : (weft_task_options){0};
-
-    if (!o.site)
-        o.site = site;
-    return o;
-}
-
 /* The queue is full: a fiber waits. */
 static int blocking_wait_room(weft_runtime *rt, const char *call)
 {
@@ -628,7 +611,7 @@ weft_task *weft_spawn_blocking_at(const char *site, weft_fn *fn, void *arg)
 weft_task *weft_spawn_blocking_with_at(const char *site, const weft_task_options *options,
                                        weft_fn *fn, void *arg)
 {
-    weft_task_options o = blocking_sited(site, options);
+    weft_task_options o = wf_spawn_sited(site, options);
     weft_task *t = NULL;
 
     (void)blocking_spawn("weft_spawn_blocking_with", &o, fn, arg, &t);
@@ -638,7 +621,7 @@ weft_task *weft_spawn_blocking_with_at(const char *site, const weft_task_options
 int weft_spawn_blocking_on_at(const char *site, weft_runtime *rt, weft_task **t,
                               const weft_task_options *options, weft_fn *fn, void *arg)
 {
-    weft_task_options o = blocking_sited(site, options);
+    weft_task_options o = wf_spawn_sited(site, options);
     struct wf_spawn p = {.options = &o, .fn = fn, .arg = arg};
     struct wf_thread *th = wf_thread_self();
     struct weft_task *new;

@@ -29,8 +29,15 @@ WF_INLINE uint32_t wf_runtime_phase(const weft_runtime *rt)
  * is not to be killed. All other signals are the program's business. */
 void wf_thread_block_sigpipe(sigset_t *before);
 
-/* Name, timer slack and hook of a thread that works for rt. */
+/* Zeroed memory in whole cache lines; NULL: there is none. */
+void *wf_runtime_alloc(size_t size);
+
+/* Start a thread that works for rt: a user of it, which it gives up with wf_runtime_put, with SIGPIPE blocked. */
+int wf_thread_start(weft_runtime *rt, pthread_t *handle, void *(*fn)(void *arg), void *arg);
+
+/* What such a thread begins with: name, timer slack and hook; and the hook before it goes. */
 void wf_thread_begin(weft_runtime *rt, const char *name);
+void wf_thread_end(weft_runtime *rt);
 
 /* Around a spawn from outside. -ESHUTDOWN: it comes too late. end returns rc. */
 int wf_runtime_spawn_begin(weft_runtime *rt);

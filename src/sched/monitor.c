@@ -200,10 +200,7 @@ int wf_monitor_start(struct weft_runtime *rt)
     if (!rt->monitor.report)
         return -ENOMEM;
     wf_store_u32(&rt->monitor.word, WF_MONITOR_AWAKE, WF_RELAXED);
-    wf_add_u32(&rt->users, 1, WF_RELAXED);
-    rc = wf_sys_thread_create(&rt->monitor.handle, monitor_thread, rt);
-    if (rc < 0)
-        wf_sub_u32(&rt->users, 1, WF_RELAXED);
+    rc = wf_thread_start(rt, &rt->monitor.handle, monitor_thread, rt);
     rt->monitor.started = rc == 0;
     return rc;
 }

@@ -29,7 +29,6 @@
 #include "sched/migrate.h"
 
 #include <errno.h>
-#include <string.h>
 #include <weft/time.h>
 
 static struct wf_standin *standin_of(struct wf_worker *w)
@@ -118,14 +117,9 @@ void wf_relieve_over(struct wf_thread *th)
 /* Everything to where others find it. */
 static void standin_hand_on(struct wf_worker *w)
 {
-    struct wf_seat *s = w->seat;
-    struct weft_task *t = s->lifo;
+    struct weft_task *t;
 
-    s->lifo = NULL;
-    if (t)
-        wf_runtime_inject(w->rt, t);
-    while ((t = wf_deque_take_oldest(&s->ready)) || (t = wf_deque_take_newest(&s->backlog)) ||
-           (t = wf_migrate_left(s)))
+    while ((t = wf_seat_drain(w->seat)))
         wf_runtime_inject(w->rt, t);
 }
 
@@ -195,13 +189,11 @@ static void *standin_thread(void *arg)
 {
     struct wf_standin *in = arg;
     weft_runtime *rt = in->worker.rt;
-    const weft_config *c = &rt->set.config;
 
     wf_thread_begin(rt, rt->set.thread_name);
     while (standin_wait(in))
         standin_work(&in->worker);
-    if (c->on_thread_stop)
-        c->on_thread_stop(c->hook_user);
+    wf_thread_end(rt);
     /* relaxed: who waits for it joins the thread then */
     wf_store_u32(&in->worker.left, 1, WF_RELAXED);
     wf_sys_futex_wake(&in->worker.left, INT32_MAX);
@@ -218,11 +210,9 @@ static struct wf_standin *standin_make(struct weft_runtime *rt)
 
     if (made == r->max)
         return NULL;
-    in = wf_sys_aligned_alloc(WF_CACHE_LINE,
-                              (sizeof(*in) + WF_CACHE_LINE - 1) & ~(size_t)(WF_CACHE_LINE - 1));
+    in = wf_runtime_alloc(sizeof(*in));
     if (!in)
         return NULL;
-    memset(in, 0, sizeof(*in));
     if (wf_seat_init_bare(&in->seat, rt, rt->workers + made, true, rt->set.config.rng_seed) < 0) {
         wf_sys_free(in);
         return NULL;
@@ -259,19 +249,13 @@ static struct wf_standin *standin_find(struct weft_runtime *rt)
 static int standin_start(struct wf_standin *in)
 {
     weft_runtime *rt = in->worker.rt;
-    sigset_t before;
     int rc;
 
     if (in->joinable)
         (void)pthread_join(in->worker.handle, NULL);
     in->joinable = false;
     wf_store_u32(&in->worker.left, 0, WF_RELAXED);
-    wf_add_u32(&rt->users, 1, WF_RELAXED);
-    wf_thread_block_sigpipe(&before);
-    rc = wf_sys_thread_create(&in->worker.handle, standin_thread, in);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc < 0)
-        wf_sub_u32(&rt->users, 1, WF_RELAXED);
+    rc = wf_thread_start(rt, &in->worker.handle, standin_thread, in);
     in->started = rc == 0;
     in->joinable = rc == 0 && !rt->relief.detached;
     if (rc == 0 && rt->relief.detached)

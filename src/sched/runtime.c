@@ -91,6 +91,26 @@ WF_NOINLINE void wf_thread_begin(weft_runtime *rt, const char *name)
         rt->set.config.on_thread_start(rt->set.config.hook_user);
 }
 
+void wf_thread_end(weft_runtime *rt)
+{
+    if (rt->set.config.on_thread_stop)
+        rt->set.config.on_thread_stop(rt->set.config.hook_user);
+}
+
+int wf_thread_start(weft_runtime *rt, pthread_t *handle, void *(*fn)(void *arg), void *arg)
+{
+    sigset_t before;
+    int rc;
+
+    wf_add_u32(&rt->users, 1, WF_RELAXED);
+    wf_thread_block_sigpipe(&before);
+    rc = wf_sys_thread_create(handle, fn, arg);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc < 0)
+        wf_sub_u32(&rt->users, 1, WF_RELAXED);
+    return rc;
+}
+
 static void *runtime_thread(void *arg)
 {
     struct wf_worker *w = arg;
@@ -99,8 +119,7 @@ static void *runtime_thread(void *arg)
     wf_thread_begin(rt, rt->set.thread_name);
     wf_worker_enter(w);
     wf_worker_run(w, NULL, WEFT_FOREVER);
-    if (rt->set.config.on_thread_stop)
-        rt->set.config.on_thread_stop(rt->set.config.hook_user);
+    wf_thread_end(rt);
     wf_worker_leave(w);
     /* P4.b: the next sleeper; each passes the word on */
     wf_hub_signal(&rt->hub);
@@ -113,24 +132,18 @@ static void *runtime_thread(void *arg)
 
 static int runtime_start_threads(weft_runtime *rt)
 {
-    sigset_t before;
     unsigned i;
     int rc = 0;
 
     if (rt->set.config.flavor == WEFT_CURRENT_THREAD)
         return 0;
-    wf_thread_block_sigpipe(&before);
-    for (i = 0; i < rt->workers && rc == 0; i++) {
-        wf_add_u32(&rt->users, 1, WF_RELAXED);
-        rc = wf_sys_thread_create(&rt->worker[i].handle, runtime_thread, &rt->worker[i]);
-        if (rc < 0) {
-            wf_sub_u32(&rt->users, 1, WF_RELAXED);
+    for (i = 0; i < rt->workers; i++) {
+        rc = wf_thread_start(rt, &rt->worker[i].handle, runtime_thread, &rt->worker[i]);
+        if (rc < 0)
             break;
-        }
     }
     if (rc == 0)
         rc = wf_monitor_start(rt);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc < 0) {
         wf_log(
             "weft_runtime_new: thread %u of %u cannot be created (%s): memory or threads are short; "
@@ -161,7 +174,7 @@ static bool runtime_describe_fault(const void *addr, struct wf_overflow_report *
     return true;
 }
 
-static void *runtime_alloc(size_t size)
+void *wf_runtime_alloc(size_t size)
 {
     size_t round = (size + WF_CACHE_LINE - 1) & ~(size_t)(WF_CACHE_LINE - 1);
     void *p = wf_sys_aligned_alloc(WF_CACHE_LINE, round);
@@ -264,7 +277,7 @@ static void runtime_init(weft_runtime *rt)
 
 static int runtime_new(weft_runtime **out, const weft_config *config, size_t size, bool from_run)
 {
-    weft_runtime *rt = runtime_alloc(sizeof(*rt));
+    weft_runtime *rt = wf_runtime_alloc(sizeof(*rt));
     int rc;
 
     if (!rt)
@@ -273,8 +286,8 @@ static int runtime_new(weft_runtime **out, const weft_config *config, size_t siz
     if (rc < 0)
         goto free_rt;
     runtime_init(rt);
-    rt->seats = runtime_alloc(rt->workers * sizeof(*rt->seats));
-    rt->worker = runtime_alloc(rt->workers * sizeof(*rt->worker));
+    rt->seats = wf_runtime_alloc(rt->workers * sizeof(*rt->seats));
+    rt->worker = wf_runtime_alloc(rt->workers * sizeof(*rt->worker));
     rc = -ENOMEM;
     if (!rt->seats || !rt->worker)
         goto free_arrays;
@@ -390,19 +403,10 @@ int wf_runtime_spawn_end(weft_runtime *rt, int rc)
     return rc;
 }
 
-static weft_task_options runtime_sited(const char *site, const weft_task_options *options)
-{
-    weft_task_options o = options ? *options : (weft_task_options){0};
-
-    if (!o.site)
-        o.site = site;
-    return o;
-}
-
 int weft_spawn_on_at(const char *site, weft_runtime *rt, weft_task **t,
                      const weft_task_options *options, weft_fn *fn, void *arg)
 {
-    weft_task_options o = runtime_sited(site, options);
+    weft_task_options o = wf_spawn_sited(site, options);
     int rc = wf_runtime_check_outside(rt, "weft_spawn_on");
 
     if (rc < 0)
@@ -419,7 +423,7 @@ int weft_spawn_async_on_at(const char *site, weft_runtime *rt, weft_task **t,
                            const weft_task_options *options, const weft_async_type *type,
                            const void *state)
 {
-    weft_task_options o = runtime_sited(site, options);
+    weft_task_options o = wf_spawn_sited(site, options);
     int rc = wf_runtime_check_outside(rt, "weft_spawn_async_on");
 
     if (rc < 0)

@@ -62,6 +62,18 @@ void wf_seat_release(struct wf_seat *s)
     wf_seat_release_bare(s);
 }
 
+struct weft_task *wf_seat_drain(struct wf_seat *s)
+{
+    struct weft_task *t = s->lifo;
+
+    s->lifo = NULL;
+    if (!t)
+        t = wf_deque_take_oldest(&s->ready);
+    if (!t)
+        t = wf_deque_take_newest(&s->backlog);
+    return t ? t : wf_migrate_left(s);
+}
+
 bool wf_seat_take(struct wf_seat *s)
 {
     uint32_t none = WF_SEAT_FREE;

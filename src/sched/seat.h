@@ -84,6 +84,9 @@ int wf_seat_init_bare(struct wf_seat *s, struct weft_runtime *rt, unsigned index
 void wf_seat_release(struct wf_seat *s);
 void wf_seat_release_bare(struct wf_seat *s);
 
+/* Any task that is queued on a seat which nobody works with, or that its holder leaves; NULL: none is left. */
+struct weft_task *wf_seat_drain(struct wf_seat *s);
+
 /*
  * The guard: how a thread whose seat was taken is kept out of it.
  *

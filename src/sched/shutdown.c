@@ -24,7 +24,6 @@
 #include "base/sys.h"
 #include "sched/blocking.h"
 #include "sched/life.h"
-#include "sched/migrate.h"
 #include "sched/monitor.h"
 #include "sched/relieve.h"
 #include "task/fiber_task.h"
@@ -112,7 +111,7 @@ bool wf_shutdown_wait_tasks(weft_runtime *rt, uint64_t until_ns)
 /* The runtime is closing: the spawns from outside that are under way are the last ones. Takes a moment. */
 static void shutdown_wait_spawns(weft_runtime *rt)
 {
-    /* acquire: pairs with runtime_spawn_end */
+    /* acquire: pairs with wf_runtime_spawn_end */
     while (wf_load_u32(&rt->spawning, WF_ACQUIRE))
         wf_sys_thread_yield();
 }
@@ -293,16 +292,9 @@ static void shutdown_abandon_queued(weft_runtime *rt)
 
     while (wf_inject_take(&rt->inject, &t, 1))
         shutdown_abandon(rt, t);
-    for (unsigned i = 0; i < wf_runtime_seats(rt); i++) {
-        struct wf_seat *s = wf_runtime_seat(rt, i);
-
-        if (s->lifo)
-            shutdown_abandon(rt, s->lifo);
-        s->lifo = NULL;
-        while ((t = wf_deque_take_oldest(&s->ready)) || (t = wf_deque_take_newest(&s->backlog)) ||
-               (t = wf_migrate_left(s)))
+    for (unsigned i = 0; i < wf_runtime_seats(rt); i++)
+        while ((t = wf_seat_drain(wf_runtime_seat(rt, i))))
             shutdown_abandon(rt, t);
-    }
 }
 
 /* The last user is gone. True: nothing of the runtime is in use any more. */

@@ -254,7 +254,7 @@ weft_task *weft_spawn_copy_at(const char *site, weft_fn *fn, const void *args, s
     return t;
 }
 
-static weft_task_options spawn_sited(const char *site, const weft_task_options *options)
+weft_task_options wf_spawn_sited(const char *site, const weft_task_options *options)
 {
     weft_task_options o = options ? *options : (weft_task_options){0};
 
@@ -266,7 +266,7 @@ static weft_task_options spawn_sited(const char *site, const weft_task_options *
 weft_task *weft_spawn_with_at(const char *site, const weft_task_options *options, weft_fn *fn,
                               void *arg)
 {
-    weft_task_options o = spawn_sited(site, options);
+    weft_task_options o = wf_spawn_sited(site, options);
     weft_task *t = NULL;
 
     spawn_fiber("weft_spawn_with", &t, &(struct wf_spawn){.options = &o, .fn = fn, .arg = arg});
@@ -276,7 +276,7 @@ weft_task *weft_spawn_with_at(const char *site, const weft_task_options *options
 weft_task *weft_spawn_copy_with_at(const char *site, const weft_task_options *options, weft_fn *fn,
                                    const void *args, size_t size)
 {
-    weft_task_options o = spawn_sited(site, options);
+    weft_task_options o = wf_spawn_sited(site, options);
     weft_task *t = NULL;
 
     spawn_fiber("weft_spawn_copy_with", &t,
@@ -302,7 +302,7 @@ int weft_go_copy_at(const char *site, weft_fn *fn, const void *args, size_t size
 
 int weft_go_with_at(const char *site, const weft_task_options *options, weft_fn *fn, void *arg)
 {
-    weft_task_options o = spawn_sited(site, options);
+    weft_task_options o = wf_spawn_sited(site, options);
 
     return spawn_fiber("weft_go_with", NULL,
                        &(struct wf_spawn){.options = &o, .fn = fn, .arg = arg});

@@ -175,6 +175,9 @@ struct wf_spawn {
     size_t copy_size;
 };
 
+/* The options of a spawn: a copy, with the place of the call unless they have one. options may be NULL. */
+weft_task_options wf_spawn_sited(const char *site, const weft_task_options *options);
+
 /* Make a task in memory; it does not run before wf_task_publish. th: the calling thread's, or NULL. NULL when
  * memory is out. */
 struct weft_task *wf_task_new_fiber(struct wf_thread *th, struct wf_scheduler *s,
