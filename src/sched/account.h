@@ -83,6 +83,16 @@ WF_INLINE void wf_account_restart(struct wf_worker *w)
     w->short_polls = 0;
 }
 
+/*
+ * What w is about to poll was not here before: another thread may have polled it until a moment ago, and what passed
+ * here before that is not the task's. In the middle of a group there is no telling the two apart.
+ */
+WF_INLINE void wf_account_arrived(struct wf_worker *w)
+{
+    if (w->thread.exact_clock)
+        wf_store_u64(&w->thread.poll_from, wf_ticks(), WF_RELAXED);
+}
+
 /* Polls of t have ended, no more than are left of the group. Call before anyone else can run the task. The seat's own
  * count follows with the group. */
 WF_INLINE void wf_account_end(struct wf_worker *w, struct weft_task *t, uint32_t polls)

@@ -110,8 +110,10 @@ WF_INLINE struct weft_task *wf_migrate_take(struct wf_worker *w)
     for (unsigned i = 0; i < seats; i++, at++) {
         struct wf_seat *s = wf_runtime_seat(w->rt, at % seats);
 
-        if (s != w->seat && wf_inject_take(&s->away, &t, 1))
+        if (s != w->seat && wf_inject_take(&s->away, &t, 1)) {
+            wf_account_arrived(w);
             return t;
+        }
     }
     return NULL;
 }

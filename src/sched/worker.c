@@ -163,6 +163,7 @@ static struct weft_task *worker_take_injected(struct wf_worker *w)
     if (n == 0)
         return NULL;
     wf_count_u64(&w->seat->counters.injected, n);
+    wf_account_arrived(w);
     for (unsigned i = 1; i < n; i++)
         wf_worker_push_ready(w, batch[i]);
     /* W4.a: they were pushed after the first one was taken. Who falls asleep from here on sees them. */
@@ -235,6 +236,8 @@ static void worker_look(struct wf_worker *w)
      * wf_poller_add */
     if (wf_load_u32(&home->poller.watched, WF_RELAXED) && !(w->rt->single && worker_alone(w)))
         woken += wf_worker_harvest(w, &home->poller);
+    if (woken)
+        wf_account_arrived(w);
     /* W4.b: others could do some of it */
     if (!w->rt->single && (woken > 1 || wf_deque_len(&s->ready) + wf_deque_len(&s->backlog) > 1))
         wf_worker_notify(w);
@@ -457,8 +460,11 @@ static struct weft_task *worker_find(struct wf_worker *w)
 {
     struct weft_task *t = worker_take(w);
 
-    if (!t && !w->rt->single)
+    if (!t && !w->rt->single) {
         t = wf_worker_steal(w);
+        if (t)
+            wf_account_arrived(w);
+    }
     if (t && w->searching) {
         w->searching = false;
         /* P3.a: of idle.c */
