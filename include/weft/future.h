@@ -136,6 +136,20 @@ WEFT_API ssize_t weft_await(weft_future *f);
  */
 WEFT_API ssize_t weft_timeout(weft_duration limit, weft_future *f);
 
+/*
+ * weft_await_blocking - the same from a plain thread, which is blocked until the future is ready.
+ *
+ * f        borrowed; finished or dropped when the call returns. Anything that can be awaited, but for timers: they
+ *          need a runtime (-EPERM).
+ * Returns  the future's result
+ *          -EDEADLK     called inside a task; the future is untouched
+ *          -EINVAL      f is NULL or has no type
+ */
+WEFT_API ssize_t weft_await_blocking(weft_future *f);
+
+/* With a limit: -ETIMEDOUT when it passed first, and the future is dropped. A result that is there always wins. */
+WEFT_API ssize_t weft_timeout_blocking(weft_duration limit, weft_future *f);
+
 /* How weft_select_n chooses and what it does with the others. */
 #define WEFT_SELECT_RANDOM 0u /* look at the branches from a random start */
 #define WEFT_SELECT_BIASED 1u /* look at them in order */

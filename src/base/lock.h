@@ -17,6 +17,7 @@
 
 /* All locks of the library, outermost first. */
 enum wf_lock_rank {
+    WF_RANK_SYNC,     /* a channel, a lock, a set: zero, for what users initialise with zeros */
     WF_RANK_RELIEF,   /* a runtime's stand-ins */
     WF_RANK_POOL,     /* a runtime's blocking pool */
     WF_RANK_LISTENER, /* a listener's waiting accepts */

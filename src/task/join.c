@@ -8,8 +8,8 @@
  *          no reference of its own: the handle does, and must outlive it.
  */
 #include "base/log.h"
-#include "base/sys.h"
 #include "task/await.h"
+#include "task/thread_wait.h"
 #include "task/waker.h"
 
 #include <errno.h>
@@ -134,66 +134,19 @@ int weft_join(weft_task *t, int *result)
     return rc < 0 ? rc : join_take(t, result);
 }
 
-/* A plain thread that waits: a wakeable on its stack, which lasts until it is woken. */
-struct join_thread {
-    weft_wakeable wakeable;
-    struct wf_atomic_u32 woken;
-    struct wf_atomic_u32 refs;
-};
-
-static void join_thread_retain(weft_wakeable *w)
-{
-    struct join_thread *j = wf_container_of(w, struct join_thread, wakeable);
-
-    /* relaxed: the caller holds one */
-    wf_add_u32(&j->refs, 1, WF_RELAXED);
-}
-
-static void join_thread_wake(weft_wakeable *w)
-{
-    struct join_thread *j = wf_container_of(w, struct join_thread, wakeable);
-
-    /* release: pairs with the load in weft_join_blocking */
-    wf_store_u32(&j->woken, 1, WF_RELEASE);
-}
-
-static void join_thread_release(weft_wakeable *w)
-{
-    struct join_thread *j = wf_container_of(w, struct join_thread, wakeable);
-
-    /* The thread may return as soon as it sees the last reference gone; the wake then touches a futex
-     * word that may be gone too, which the kernel bears: at worst another waiter on a reused
-     * address wakes in vain. release: pairs with the load in weft_join_blocking. */
-    if (wf_sub_u32(&j->refs, 1, WF_ACQ_REL) == 1)
-        wf_sys_futex_wake(&j->refs, 1);
-}
-
-static const weft_wakeable_type join_thread_type = {join_thread_retain, join_thread_wake,
-                                                    join_thread_release};
-
 int weft_join_blocking(weft_task *t, int *result)
 {
-    struct join_thread j = {.wakeable = {&join_thread_type}};
-    struct wf_thread *th = wf_thread_self();
-    weft_context cx = {{&j.wakeable}};
     weft_future f;
-    uint32_t refs;
+    int rc;
 
     if (!t)
         return -ENOMEM;
-    if (th && th->task)
-        return wf_misuse(-EDEADLK, "weft_join_blocking: called inside a task");
+    rc = wf_thread_check_plain("weft_join_blocking");
+    if (rc < 0)
+        return rc;
     if (!wf_task_check(t, "weft_join_blocking"))
         return -EINVAL;
     f = weft_join_future(t);
-    if (weft_future_poll(&f, &cx) == WEFT_PENDING) {
-        /* The slot holds the one reference; it is released when the task has ended. acquire: pairs with
-         * join_thread_release */
-        while ((refs = wf_load_u32(&j.refs, WF_ACQUIRE)) != 0)
-            wf_sys_futex_wait(&j.refs, refs, WF_NO_TIMEOUT);
-        wf_assert(wf_load_u32(&j.woken, WF_ACQUIRE) && wf_task_is_complete(t));
-    } else if (f.result < 0) {
-        return (int)f.result;
-    }
-    return join_take(t, result);
+    rc = (int)wf_thread_await(&f, WEFT_FOREVER);
+    return rc < 0 ? rc : join_take(t, result);
 }

@@ -4,7 +4,7 @@
 # source.sh SOURCE_DIR - the rules of the source tree that a compiler does not check:
 #
 #   layers    a file includes its own folder and lower ones:
-#             base < fiber, time < task < io < sched < net
+#             base < fiber, time < task < io < sched < sync < net
 #   homes     errno, thread-locals, raw atomics, and calls to the system and for memory each live in one place
 #             (comments do not count)
 #   pages     every file names its licence, is at most 900 lines long, and leaves nothing undone; no line of C is
@@ -60,7 +60,8 @@ rank() {
     task) echo 2 ;;
     io) echo 3 ;;
     sched) echo 4 ;;
-    net) echo 5 ;;
+    sync) echo 5 ;;
+    net) echo 6 ;;
     *) echo none ;;
     esac
 }
