@@ -11,6 +11,7 @@
 #include <weft/base.h>
 
 #include <weft/blocking.h>
+#include <weft/channel.h>
 #include <weft/errno.h>
 #include <weft/future.h>
 #include <weft/metrics.h>
