@@ -75,7 +75,9 @@ WF_NOINLINE static int spawn_init(struct wf_thread *th, struct weft_task *t, str
 WF_INLINE struct weft_task *spawn_new(struct wf_thread *th, struct wf_scheduler *s,
                                       const struct wf_task_type *type, const struct wf_spawn *p)
 {
-    struct weft_task *t = wf_slab_alloc(th ? th->slab : NULL, sizeof(*t) + p->copy_size);
+    size_t size = sizeof(struct weft_task) +
+                  (p->behind ? wf_task_tail_size(p->copy_size) + p->behind : p->copy_size);
+    struct weft_task *t = wf_slab_alloc(th ? th->slab : NULL, size);
 
     if (wf_unlikely(!t) || spawn_init(th, t, s, type, p->options) < 0)
         return NULL;
@@ -100,18 +102,16 @@ struct weft_task *wf_task_new_blocking(struct wf_thread *th, struct wf_scheduler
     return spawn_new(th, s, &wf_blocking_kind, p);
 }
 
-static struct weft_task *spawn_new_async(struct wf_thread *th, struct wf_scheduler *s,
-                                         const weft_task_options *options,
-                                         const weft_async_type *type, const void *state)
+struct weft_task *wf_task_new_async(struct wf_thread *th, struct wf_scheduler *s,
+                                    const struct wf_spawn *p)
 {
-    struct weft_task *t = wf_slab_alloc(th ? th->slab : NULL, sizeof(*t) + type->size);
+    struct weft_task *t = spawn_new(th, s, &wf_async_kind, p);
 
-    if (wf_unlikely(!t) || spawn_init(th, t, s, &wf_async_kind, options) < 0)
+    if (wf_unlikely(!t))
         return NULL;
     /* relaxed: published by wf_task_publish */
     wf_store_u64(&t->poll_time, 0, WF_RELAXED);
-    t->async = type;
-    memcpy(wf_task_tail(t), state, type->size);
+    t->async = p->async;
     return t;
 }
 
@@ -121,19 +121,25 @@ WF_COLD static void spawn_hook(const struct wf_scheduler *s, const struct weft_t
     s->on_spawn(s->hook_user, t);
 }
 
-void wf_task_publish(struct wf_thread *th, struct weft_task *t, unsigned handles)
+WF_INLINE void spawn_expose(struct wf_thread *th, struct weft_task *t, unsigned handles,
+                            uint64_t bits)
 {
-    struct wf_scheduler *s = t->sched;
-    bool blocking = wf_task_type_of(t)->blocking;
     /* One for the queue of the blocking pool: it may be cancelled before it is there. */
-    uint64_t state = WF_TASK_NOTIFIED + WF_TASK_REF * (1 + handles + (blocking ? 1 : 0));
+    unsigned refs = 1 + handles + (wf_task_type_of(t)->blocking ? 1 : 0);
 
-    if (wf_likely(th && th->sched == s))
+    if (wf_likely(th && th->sched == t->sched))
         /* relaxed: see wf_count_u64 */
         wf_count_u64(&th->counters->spawned, 1);
     /* release: pairs with wf_task_try_retain of a walk. The queue's own ordering carries
      * the header to the worker. */
-    wf_store_u64(&t->state, state, WF_RELEASE);
+    wf_store_u64(&t->state, WF_TASK_NOTIFIED + WF_TASK_REF * refs + bits, WF_RELEASE);
+}
+
+WF_INLINE void spawn_start(struct wf_thread *th, struct weft_task *t)
+{
+    struct wf_scheduler *s = t->sched;
+    bool blocking = wf_task_type_of(t)->blocking;
+
     /* Written first, looked second: the barrier of a shutdown comes between its store and its walk, so that
      * either this sees the closing, or the walk finds the task. */
     wf_compiler_fence();
@@ -145,6 +151,22 @@ void wf_task_publish(struct wf_thread *th, struct weft_task *t, unsigned handles
         s->ops->spawned_blocking(s, th, t);
     else
         s->ops->spawned(s, th, t);
+}
+
+void wf_task_expose(struct wf_thread *th, struct weft_task *t, unsigned handles, uint64_t bits)
+{
+    spawn_expose(th, t, handles, bits);
+}
+
+void wf_task_start(struct wf_thread *th, struct weft_task *t)
+{
+    spawn_start(th, t);
+}
+
+void wf_task_publish(struct wf_thread *th, struct weft_task *t, unsigned handles)
+{
+    spawn_expose(th, t, handles, 0);
+    spawn_start(th, t);
 }
 
 void wf_task_destroy(struct weft_task *t)
@@ -202,8 +224,22 @@ WF_COLD static int spawn_refuse(const char *call)
     return -EPERM;
 }
 
-static int spawn_check(const char *call, const struct wf_spawn *p)
+static int spawn_check_async(const char *call, const struct wf_spawn *p)
 {
+    const weft_async_type *type = p->async;
+
+    if (!type->poll || !p->copy || type->size < sizeof(weft_async))
+        return wf_misuse(-EINVAL, "%s: type, poll or state is missing", call);
+    if (type->size > ASYNC_SIZE_MAX - (p->behind ? wf_task_tail_size(p->behind) : 0))
+        return wf_misuse(-EINVAL, "%s: a state of %zu bytes is more than %zu", call, type->size,
+                         ASYNC_SIZE_MAX - (p->behind ? wf_task_tail_size(p->behind) : 0));
+    return spawn_check_options(p->options);
+}
+
+int wf_spawn_check(const char *call, const struct wf_spawn *p)
+{
+    if (p->async)
+        return spawn_check_async(call, p);
     if (wf_unlikely(!p->fn))
         return wf_misuse(-EINVAL, "%s: fn is NULL", call);
     if (wf_unlikely(p->copy_size > WEFT_COPY_MAX || (p->copy_size && !p->copy)))
@@ -221,7 +257,7 @@ static int spawn_fiber(const char *call, struct weft_task **out, const struct wf
 
     if (wf_unlikely(!th)) /* neither a task nor a hook on a worker */
         return spawn_refuse(call);
-    rc = spawn_check(call, p);
+    rc = wf_spawn_check(call, p);
     if (wf_unlikely(rc < 0))
         return rc;
     t = wf_task_new_fiber(th, th->sched, p);
@@ -351,7 +387,7 @@ int wf_spawn_fiber_on(struct wf_scheduler *s, weft_task **out, const weft_task_o
     struct wf_spawn p = {.options = options, .fn = fn, .arg = arg};
     struct wf_thread *th = wf_thread_self();
     struct weft_task *t;
-    int rc = spawn_check("weft_spawn_on", &p);
+    int rc = wf_spawn_check("weft_spawn_on", &p);
 
     if (rc < 0)
         return rc;
@@ -364,25 +400,18 @@ int wf_spawn_fiber_on(struct wf_scheduler *s, weft_task **out, const weft_task_o
     return 0;
 }
 
-static int spawn_check_async(const weft_async_type *type, const void *state)
-{
-    if (!type || !type->poll || !state || type->size < sizeof(weft_async))
-        return wf_misuse(-EINVAL, "weft_spawn_async: type, poll or state is missing");
-    if (type->size > ASYNC_SIZE_MAX)
-        return wf_misuse(-EINVAL, "weft_spawn_async: a state of %zu bytes is more than %zu",
-                         type->size, ASYNC_SIZE_MAX);
-    return 0;
-}
-
 int wf_spawn_async_on(struct wf_scheduler *s, weft_task **out, const weft_task_options *options,
                       const weft_async_type *type, const void *state)
 {
+    struct wf_spawn p = {
+        .options = options, .async = type, .copy = state, .copy_size = type ? type->size : 0};
     struct wf_thread *th = wf_thread_self();
     struct weft_task *t;
+    int rc = wf_spawn_check("weft_spawn_async", &p);
 
-    if (spawn_check_async(type, state) < 0 || spawn_check_options(options) < 0)
-        return -EINVAL;
-    t = spawn_new_async(th, s, options, type, state);
+    if (rc < 0)
+        return rc;
+    t = wf_task_new_async(th, s, &p);
     if (!t)
         return -ENOMEM;
     wf_task_publish(th, t, out ? 1 : 0);

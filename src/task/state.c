@@ -5,7 +5,8 @@
  * IDEA     One word, changed by read-modify-write only, so that all changes have one order. Each
  *          function is one transition and says what its caller must do next.
  * OWNS     The life reference is held from spawn to completion, so a task in a queue or
- *          idle cannot go away. Handles, wakers and joiners hold one reference each.
+ *          idle cannot go away. Handles, wakers and joiners hold one reference each. With a record that is told
+ *          of the end (on_end.h) the life reference outlives the task, and is the record's then.
  *
  *     from                  event       to                         who must push
  *     idle                  notify      NOTIFIED                   the notifier
@@ -18,19 +19,20 @@
  *     RUNNING(|NOTIFIED)    yield       unchanged, queued          the runner
  *     RUNNING(|NOTIFIED)    resume      RUNNING                    -
  *     RUNNING(|NOTIFIED)    complete    COMPLETE, life ref gone    nobody
+ *                                       or, with ON_END, handed on
  *     any but COMPLETE      cancel      as notify, and CANCELLED   as notify
  *
  * ORDER    (a) notify releases, start and resume acquire: what the waker wrote is seen by the poll.
  *          (b) park releases, notify acquires (it takes over the link), start acquires: a task moves
  *              between workers with all that its last poll wrote.
  *          (c) complete releases, join's acquire load sees the result. complete acquires the
- *              joiner slot that wf_task_join_arm released.
+ *              joiner slot that wf_task_join_arm released. A record of on_end.h is there before the task is published.
  *          (d) release of references: each releases, the last acquires, then frees.
  */
 #include "task/state.h"
 
 #include "base/assert.h"
-#include "task/task.h"
+#include "task/on_end.h"
 #include "task/waker.h"
 
 bool wf_task_state_claim(struct weft_task *t)
@@ -114,15 +116,19 @@ void wf_task_state_complete(struct weft_task *t)
         wf_debug_assert(old & WF_TASK_RUNNING);
         new = (old & ~(WF_TASK_RUNNING | WF_TASK_NOTIFIED)) | WF_TASK_COMPLETE;
         /* With a joiner the reference must last until its slot is read. */
-        if (!(old & WF_TASK_JOIN_WAKER))
+        if (!(old & (WF_TASK_JOIN_WAKER | WF_TASK_ON_END)))
             new -= WF_TASK_REF;
         /* release: the result, for wf_task_is_complete's acquire. acquire: the joiner slot, from
          * wf_task_join_arm. ORDER (c), and (d) for the reference. */
     } while (!wf_cas_weak_u64(&t->state, &old, new, WF_ACQ_REL, WF_RELAXED));
 
-    if (!(old & WF_TASK_JOIN_WAKER)) {
+    if (!(old & (WF_TASK_JOIN_WAKER | WF_TASK_ON_END))) {
         if (wf_task_refs(new) == 0)
             wf_task_destroy(t);
+        return;
+    }
+    if (old & WF_TASK_ON_END) {
+        t->on_end->ended(t->on_end);
         return;
     }
     joiner = t->joiner;
@@ -193,5 +199,21 @@ bool wf_task_join_disarm(struct weft_task *t)
         new = old & ~(WF_TASK_JOIN_WAKER | WF_TASK_JOIN_CLAIM);
         /* release: pairs with the acquire in wf_task_join_claim of the next one */
     } while (!wf_cas_weak_u64(&t->state, &old, new, WF_RELEASE, WF_ACQUIRE));
+    return true;
+}
+
+bool wf_task_state_unwatch(struct weft_task *t)
+{
+    /* relaxed: only seeds the exchange */
+    uint64_t old = wf_load_u64(&t->state, WF_RELAXED), new;
+
+    wf_debug_assert(old & WF_TASK_ON_END);
+    do {
+        if (old & WF_TASK_COMPLETE)
+            return false;
+        new = old & ~(WF_TASK_ON_END | WF_TASK_JOIN_CLAIM);
+        /* release: the record, which is in memory of the task's; pairs with wf_task_state_complete, which gives that
+         * up, and with the acquire in wf_task_join_claim */
+    } while (!wf_cas_weak_u64(&t->state, &old, new, WF_RELEASE, WF_RELAXED));
     return true;
 }

@@ -16,6 +16,8 @@
 #define WF_TASK_JOINED     (1ull << 6) /* a join consumed its handle */
 #define WF_TASK_SHARED \
  (1ull << 7) /* debug builds: has had several handles, each joined on its own */
+#define WF_TASK_ON_END \
+ (1ull << 8) /* the joiner slot holds a record of on_end.h, since before it ran */
 #define WF_TASK_REF (1ull << 16)
 
 #define wf_task_refs(state) ((state) / WF_TASK_REF)
@@ -39,7 +41,7 @@ __attribute__((warn_unused_result)) bool wf_task_state_park(struct weft_task *t)
 void wf_task_state_resume(struct weft_task *t);
 
 /* The task has ended and its result is set: publish it, wake the joiner, give up the life
- * reference. t may be gone afterwards. */
+ * reference, or hand it to who is told of the end. t may be gone afterwards. */
 void wf_task_state_complete(struct weft_task *t);
 
 /* References. release frees the header with the last one. */
@@ -53,5 +55,9 @@ bool wf_task_try_retain(struct weft_task *t); /* false: the slot is free */
 bool wf_task_join_claim(struct weft_task *t);
 bool wf_task_join_arm(struct weft_task *t);
 bool wf_task_join_disarm(struct weft_task *t);
+
+/* Nobody is to be told of the end any more, and the slot is free. False: the task has ended, and the
+ * record is told, or was. */
+__attribute__((warn_unused_result)) bool wf_task_state_unwatch(struct weft_task *t);
 
 #endif

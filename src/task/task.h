@@ -27,6 +27,7 @@ struct wf_thread;
 struct wf_fiber;
 struct wf_scheduler;
 struct wf_locals;
+struct wf_on_end;
 
 /* What a poll says to the worker. */
 enum wf_poll_result {
@@ -79,7 +80,11 @@ struct weft_task {
         struct wf_atomic_ptr extra_to_read; /* anyone, for the name and the size */
     };
 
-    weft_wakeable *joiner;      /* by the JOIN bits of state */
+    union {
+        weft_wakeable *joiner;    /* by the JOIN bits of state */
+        struct wf_on_end *on_end; /* by ON_END of state: on_end.h */
+    };
+
     int32_t result;             /* published by COMPLETE */
     struct wf_atomic_u32 flags; /* WF_TASK_F_...; written by its runner, read by anyone. The upper
                                    half is for sched/migrate.h */
@@ -105,6 +110,19 @@ extern const struct wf_task_type wf_blocking_kind;
 WF_INLINE void *wf_task_tail(struct weft_task *t)
 {
     return t + 1;
+}
+
+/* Where behind that what its spawner keeps of it begins. */
+#define WF_TASK_ALIGN 16
+
+WF_INLINE size_t wf_task_tail_size(size_t copy_size)
+{
+    return (copy_size + WF_TASK_ALIGN - 1) & ~(size_t)(WF_TASK_ALIGN - 1);
+}
+
+WF_INLINE void *wf_task_behind(struct weft_task *t, size_t copy_size)
+{
+    return (char *)wf_task_tail(t) + wf_task_tail_size(copy_size);
 }
 
 WF_INLINE const struct wf_task_type *wf_task_type_of(const struct weft_task *t)
@@ -166,14 +184,19 @@ struct wf_scheduler {
     void *hook_user;
 };
 
-/* What a fiber is made of. */
+/* What a task is made of. */
 struct wf_spawn {
     const weft_task_options *options; /* NULL: none */
     weft_fn *fn;
     void *arg;
     const void *copy; /* of copy_size bytes, in place of arg; 0: none */
     size_t copy_size;
+    const weft_async_type *async; /* a stackless task: in place of fn. copy is its state */
+    size_t behind;                /* more bytes in the same slot: wf_task_behind. 0: none */
 };
+
+/* Is it right to spawn? 0, or -EINVAL with a message. */
+int wf_spawn_check(const char *call, const struct wf_spawn *p);
 
 /* The options of a spawn: a copy, with the place of the call unless they have one. options may be NULL. */
 weft_task_options wf_spawn_sited(const char *site, const weft_task_options *options);
@@ -187,11 +210,18 @@ struct weft_task *wf_task_new_fiber(struct wf_thread *th, struct wf_scheduler *s
 struct weft_task *wf_task_new_blocking(struct wf_thread *th, struct wf_scheduler *s,
                                        const struct wf_spawn *p);
 
+/* And a stackless one. */
+struct weft_task *wf_task_new_async(struct wf_thread *th, struct wf_scheduler *s,
+                                    const struct wf_spawn *p);
+
 /* Poll a stackless task. Fibers: wf_fiber_poll. */
 enum wf_poll_result wf_async_poll(struct weft_task *t, bool cancelled);
 
-/* Let it run. handles: references besides the life reference. */
+/* Let it run. handles: references besides the life reference. Its two halves: from the first on it is a task that
+ * can be found and cancelled, with these bits in its state; with the second one it runs, and may be gone. */
 void wf_task_publish(struct wf_thread *th, struct weft_task *t, unsigned handles);
+void wf_task_expose(struct wf_thread *th, struct weft_task *t, unsigned handles, uint64_t bits);
+void wf_task_start(struct wf_thread *th, struct weft_task *t);
 
 /* Checked, made and published: what spawning from outside a task comes down to. */
 int wf_spawn_fiber_on(struct wf_scheduler *s, weft_task **out, const weft_task_options *options,

@@ -10,7 +10,7 @@
 
 #include "base/rand.h"
 #include "support.h"
-#include "task/task.h"
+#include "task/on_end.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -76,15 +76,29 @@ static struct weft_task *lab_task(struct lab *lab, unsigned handles)
 /* --- the table ---------------------------------------------------------------------- */
 
 struct word {
-    bool running, notified, complete, cancelled, claim, waker;
+    bool running, notified, complete, cancelled, claim, waker, on_end;
     unsigned refs;
 };
 
-enum op { NOTIFY, CANCEL, START, PARK, RESUME, COMPLETE, RETAIN, RELEASE, CLAIM, ARM, DISARM, OPS };
+enum op {
+    NOTIFY,
+    CANCEL,
+    START,
+    PARK,
+    RESUME,
+    COMPLETE,
+    RETAIN,
+    RELEASE,
+    CLAIM,
+    ARM,
+    DISARM,
+    UNWATCH,
+    OPS
+};
 
 static const char *const op_names[OPS] = {"notify", "cancel",   "start",  "park",
                                           "resume", "complete", "retain", "release",
-                                          "claim",  "arm",      "disarm"};
+                                          "claim",  "arm",      "disarm", "unwatch"};
 
 #define REFS_MAX 4
 
@@ -93,13 +107,13 @@ static uint64_t word_pack(const struct word *w)
     return (w->running ? WF_TASK_RUNNING : 0) | (w->notified ? WF_TASK_NOTIFIED : 0) |
            (w->complete ? WF_TASK_COMPLETE : 0) | (w->cancelled ? WF_TASK_CANCELLED : 0) |
            (w->claim ? WF_TASK_JOIN_CLAIM : 0) | (w->waker ? WF_TASK_JOIN_WAKER : 0) |
-           w->refs * WF_TASK_REF;
+           (w->on_end ? WF_TASK_ON_END : 0) | w->refs * WF_TASK_REF;
 }
 
-/* References besides the life reference. */
+/* References besides the life reference, and besides what became of it. */
 static unsigned word_handles(const struct word *w)
 {
-    return w->refs - !w->complete;
+    return w->refs - (!w->complete || w->on_end);
 }
 
 static bool op_legal(const struct word *w, enum op op)
@@ -122,9 +136,11 @@ static bool op_legal(const struct word *w, enum op op)
     case COMPLETE:
         return w->running;
     case ARM:
-        return w->claim && !w->waker;
+        return w->claim && !w->waker && !w->on_end;
     case DISARM:
         return w->claim && w->waker;
+    case UNWATCH:
+        return w->on_end;
     case OPS:
         break;
     }
@@ -159,8 +175,8 @@ static int op_expect(struct word *w, enum op op)
     case COMPLETE:
         w->running = w->notified = false;
         w->complete = true;
-        w->refs--;
-        return w->waker; /* the joiner is woken */
+        w->refs -= !w->on_end;
+        return w->waker || w->on_end; /* the joiner is woken, the record told */
     case RETAIN:
         w->refs++;
         return 0;
@@ -182,17 +198,31 @@ static int op_expect(struct word *w, enum op op)
             return 0;
         w->waker = w->claim = false;
         return 1;
+    case UNWATCH:
+        if (w->complete)
+            return 0;
+        w->on_end = w->claim = false;
+        return 1;
     case OPS:
         break;
     }
     return -1;
 }
 
-/* A joiner that counts. */
+/* A joiner that counts, and a record. */
 struct bell {
     weft_wakeable wakeable;
+    struct wf_on_end on_end;
     unsigned wakes, releases;
 };
+
+static void bell_ended(struct wf_on_end *e)
+{
+    struct bell *b = wf_container_of(e, struct bell, on_end);
+
+    b->wakes++;
+    b->releases++;
+}
 
 static void bell_retain(weft_wakeable *w)
 {
@@ -242,6 +272,8 @@ static int op_run(struct weft_task *t, enum op op, struct bell *bell)
         return wf_task_join_arm(t);
     case DISARM:
         return wf_task_join_disarm(t);
+    case UNWATCH:
+        return wf_task_state_unwatch(t);
     case OPS:
         break;
     }
@@ -257,6 +289,9 @@ static void table_check(const struct word *from, enum op op, const struct word *
     int said;
 
     t->joiner = from->waker && !from->complete ? &bell.wakeable : NULL;
+    bell.on_end = (struct wf_on_end){.task = t, .ended = bell_ended};
+    if (from->on_end)
+        t->on_end = &bell.on_end;
     wf_store_u64(&t->state, word_pack(from), WF_RELAXED);
     said = op_run(t, op, &bell);
     /* Also of a freed one: the slab keeps a state word without references in it. */
@@ -277,10 +312,11 @@ static void table_check(const struct word *from, enum op op, const struct word *
 TEST(every_transition_is_that_of_the_table)
 {
     static struct word found[4096];
-    static bool seen[(REFS_MAX + 1) << 6];
-    size_t count = 1, cases = 0;
+    static bool seen[(REFS_MAX + 1) << 7];
+    size_t count = 2, cases = 0;
 
     found[0] = (struct word){.notified = true, .refs = 3};
+    found[1] = (struct word){.notified = true, .refs = 3, .claim = true, .on_end = true};
     for (size_t at = 0; at < count; at++) {
         for (enum op op = 0; op < OPS; op++) {
             struct word to = found[at];
@@ -292,7 +328,7 @@ TEST(every_transition_is_that_of_the_table)
             answer = op_expect(&to, op);
             table_check(&found[at], op, &to, answer);
             cases++;
-            key = (word_pack(&to) & 63) | (uint64_t)to.refs << 6;
+            key = (word_pack(&to) & 63) | (uint64_t)to.on_end << 6 | (uint64_t)to.refs << 7;
             if (to.refs == 0 || seen[key])
                 continue;
             seen[key] = true;
@@ -300,7 +336,7 @@ TEST(every_transition_is_that_of_the_table)
         }
     }
     /* Guards against a model that is wrong about what is legal: it would end early. */
-    CHECK(count > 80 && cases > 500);
+    CHECK(count > 120 && cases > 750);
 }
 
 END_TEST
