@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "task/deadline.h"
 #include "task/defer.h"
+#include "task/leave.h"
 #include "task/locals.h"
 
 #include <errno.h>
@@ -43,6 +44,16 @@ static void fiber_drop_kept(struct wf_fiber *f)
     }
 }
 
+static void fiber_leave(struct wf_fiber *f, enum wf_leave_when when)
+{
+    struct wf_leave *l;
+
+    while ((l = f->leaves[when])) {
+        l->leave(l);
+        wf_assert(f->leaves[when] != l);
+    }
+}
+
 void wf_fiber_end(struct wf_fiber *f, int result)
 {
     struct weft_task *t = f->task;
@@ -61,29 +72,40 @@ void wf_fiber_end(struct wf_fiber *f, int result)
     } while (wf_shield_unwind(f));
     f->shield++;
     fiber_drop_kept(f);
+    fiber_leave(f, WF_LEAVE_FIRST);
     wf_defer_run(f);
+    /* Also what a deferred call has left open. */
+    fiber_leave(f, WF_LEAVE_FIRST);
+    fiber_leave(f, WF_LEAVE_LAST);
     if (t->extra && t->extra->locals)
         wf_locals_free(t);
     t->result = result;
     wf_coro_exit(&f->coro, &wf_thread_self()->native, (void *)(uintptr_t)WF_POLL_DONE); /* NOLINT */
 }
 
-/* The lowest of the futures left pending that lie on this stack below p; p if there is none. Without a
- * call: see fiber_main. */
-WF_INLINE const char *fiber_lowest_kept(const struct wf_fiber *f, const char *p)
+WF_INLINE const char *fiber_lower(const struct wf_fiber *f, const char *low, const void *p)
+{
+    return (const char *)p < low && (const char *)p >= f->stack->low ? p : low;
+}
+
+/* The lowest on this stack below p of what the fiber has left behind: futures pending, things that it is inside of; p
+ * if there is none. Without a call: see fiber_main. */
+WF_INLINE const char *fiber_lowest_left(const struct wf_fiber *f, const char *p)
 {
     const char *low = p;
 
     for (const weft_future *k = f->kept; k; k = k->kept_next_)
-        if ((const char *)k < low && (const char *)k >= f->stack->low)
-            low = (const char *)k;
+        low = fiber_lower(f, low, k);
+    for (int when = 0; when < WF_LEAVE_TIMES; when++)
+        for (const struct wf_leave *l = f->leaves[when]; l; l = l->next)
+            low = fiber_lower(f, low, l);
     return low;
 }
 
 /*
  * The function has returned, and its frame is dead: the next call would overwrite it. But futures that it left
- * pending are still registered, and are to be dropped where they lie. So the stack is lowered past
- * them first.
+ * pending are still registered, and are to be dropped where they lie; so are scopes to be left. So the stack
+ * is lowered past them first.
  */
 #if defined(__GNUC__) && !defined(__clang__)
 # pragma GCC diagnostic push
@@ -95,9 +117,9 @@ static void fiber_main(void *arg)
     struct wf_fiber *f = arg;
     int result = f->fn(f->arg);
 
-    if (wf_unlikely(f->kept != NULL)) {
+    if (wf_unlikely(f->kept || f->leaves[WF_LEAVE_FIRST] || f->leaves[WF_LEAVE_LAST])) {
         const char *here = __builtin_frame_address(0);
-        const char *low = fiber_lowest_kept(f, here);
+        const char *low = fiber_lowest_left(f, here);
         /* NOLINTNEXTLINE(clang-analyzer-*) */
         void *skipped = __builtin_alloca((size_t)(here - low) + 64);
 

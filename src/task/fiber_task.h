@@ -12,6 +12,14 @@
 
 struct wf_deadline;
 struct wf_defer;
+struct wf_leave;
+
+/* When a fiber that ends is led out of what it is inside of: leave.h. */
+enum wf_leave_when {
+    WF_LEAVE_FIRST, /* before deferred calls: others may use what those free */
+    WF_LEAVE_LAST,  /* after them: they may have been meant to give it back */
+    WF_LEAVE_TIMES
+};
 
 /* A call on the thread's own stack. */
 struct wf_call {
@@ -26,16 +34,17 @@ struct wf_fiber {
     struct weft_task *task;
     weft_fn *fn;
     void *arg;
-    weft_context cx;              /* given to every future it polls */
-    struct wf_deadline *deadline; /* innermost scope; NULL: none */
-    weft_future *kept;            /* futures left pending by weft_select_keep */
-    struct wf_defer *defers;      /* newest first */
-    weft_shield *shields;         /* innermost one; NULL: none */
-    uint32_t shield;              /* depth of shields; one more while it ends */
-    uint32_t unconstrained;       /* depth of weft_unconstrained */
-    uint32_t ignored;             /* -ECANCELED answers in a row */
-    bool ending;                  /* in its clean-up: no way back to fn */
-    struct wf_call *call;         /* for WF_POLL_CALL */
+    weft_context cx;                         /* given to every future it polls */
+    struct wf_deadline *deadline;            /* innermost scope; NULL: none */
+    weft_future *kept;                       /* futures left pending by weft_select_keep */
+    struct wf_defer *defers;                 /* newest first */
+    struct wf_leave *leaves[WF_LEAVE_TIMES]; /* the same */
+    weft_shield *shields;                    /* innermost one; NULL: none */
+    uint32_t shield;                         /* depth of shields; one more while it ends */
+    uint32_t unconstrained;                  /* depth of weft_unconstrained */
+    uint32_t ignored;                        /* -ECANCELED answers in a row */
+    bool ending;                             /* in its clean-up: no way back to fn */
+    struct wf_call *call;                    /* for WF_POLL_CALL */
 };
 
 /* The first poll: give it a stack. False: the task has ended without running. */
