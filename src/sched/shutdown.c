@@ -26,7 +26,7 @@
 #include "sched/life.h"
 #include "sched/monitor.h"
 #include "sched/relieve.h"
-#include "task/fiber_task.h"
+#include "task/hold.h"
 
 #include <errno.h>
 #include <weft/time.h>
@@ -264,8 +264,8 @@ int weft_runtime_shutdown(weft_runtime *rt, weft_duration limit)
     return rc;
 }
 
-/* A task that nobody will poll again: tell its joiners. A fiber's stack stays as it is; without one
- * the task ends in order. */
+/* A task that nobody will poll again: tell its joiners. A fiber's stack stays as it is, and what it holds is as
+ * after a panic; without a stack the task ends in order. */
 static void shutdown_abandon(weft_runtime *rt, struct weft_task *t)
 {
     bool whole = true;
@@ -280,6 +280,8 @@ static void shutdown_abandon(weft_runtime *rt, struct weft_task *t)
         (void)wf_fiber_begin(t, NULL, true);
     else
         whole = false;
+    if (!whole)
+        wf_holds_abandon(t->fiber);
     t->result = -ECANCELED;
     wf_task_end(t);
     if (whole)

@@ -4,8 +4,8 @@
  * header.
  */
 #include "base/log.h"
+#include "task/hold.h"
 #include "task/locals.h"
-#include "task/task.h"
 #include "task/waker.h"
 
 #include <errno.h>
@@ -23,6 +23,8 @@ static void async_finish(struct weft_task *t, int result)
         type->drop(a);
     if (t->extra && t->extra->locals)
         wf_locals_free(t);
+    if (wf_unlikely(wf_task_flag(t, WF_TASK_F_HELD)))
+        wf_holds_abandon_stackless(t);
     t->result = result;
 }
 

@@ -3,6 +3,7 @@
 #include "task/current.h"
 
 #include "base/clock.h"
+#include "base/sys.h"
 
 #define ID_BLOCK 4096
 
@@ -10,6 +11,8 @@
 static __thread struct wf_thread *current_thread __attribute__((tls_model("initial-exec")));
 
 static __thread const struct wf_scheduler *owner __attribute__((tls_model("initial-exec")));
+
+static __thread uint32_t number __attribute__((tls_model("initial-exec")));
 
 static struct wf_atomic_u64 ids_given = {1};
 
@@ -34,6 +37,13 @@ WF_OPAQUE const struct wf_scheduler *wf_thread_lend(const struct wf_scheduler *s
 
     owner = s;
     return before;
+}
+
+WF_OPAQUE uint32_t wf_thread_number(void)
+{
+    if (wf_unlikely(!number))
+        number = wf_sys_thread_id();
+    return number;
 }
 
 uint64_t wf_task_id_next(struct wf_thread *th)

@@ -78,6 +78,10 @@ void wf_thread_set_self(struct wf_thread *th);
 const struct wf_scheduler *wf_thread_owner(void);
 const struct wf_scheduler *wf_thread_lend(const struct wf_scheduler *s);
 
+/* A number for the calling thread that no other live thread of the process has; never 0. A child of fork keeps that of
+ * the thread that forked. */
+uint32_t wf_thread_number(void);
+
 /* An id never given before in this process. th may be NULL. */
 uint64_t wf_task_id_next(struct wf_thread *th);
 

@@ -76,9 +76,9 @@ void wf_fiber_end(struct wf_fiber *f, int result)
     wf_defer_run(f);
     /* Also what a deferred call has left open. */
     fiber_leave(f, WF_LEAVE_FIRST);
-    fiber_leave(f, WF_LEAVE_LAST);
     if (t->extra && t->extra->locals)
         wf_locals_free(t);
+    fiber_leave(f, WF_LEAVE_LAST);
     t->result = result;
     wf_coro_exit(&f->coro, &wf_thread_self()->native, (void *)(uintptr_t)WF_POLL_DONE); /* NOLINT */
 }

@@ -17,7 +17,7 @@ struct wf_leave;
 /* When a fiber that ends is led out of what it is inside of: leave.h. */
 enum wf_leave_when {
     WF_LEAVE_FIRST, /* before deferred calls: others may use what those free */
-    WF_LEAVE_LAST,  /* after them: they may have been meant to give it back */
+    WF_LEAVE_LAST,  /* after them and all else: they may have been meant to give it back */
     WF_LEAVE_TIMES
 };
 
@@ -45,6 +45,7 @@ struct wf_fiber {
     uint32_t ignored;                        /* -ECANCELED answers in a row */
     bool ending;                             /* in its clean-up: no way back to fn */
     struct wf_call *call;                    /* for WF_POLL_CALL */
+    const void *passed; /* the lock that it handed to a waiter last: see wf_lock_give_way */
 };
 
 /* The first poll: give it a stack. False: the task has ended without running. */

@@ -23,13 +23,21 @@ struct wf_leave {
     wf_leave_fn *leave;
 };
 
+/* To the front of a list. */
+WF_INLINE void wf_leave_link(struct wf_leave **first, struct wf_leave *l)
+{
+    l->next = *first;
+    l->link = first;
+    if (l->next)
+        l->next->link = &l->next;
+    *first = l;
+}
+
 WF_INLINE void wf_leave_push(struct wf_fiber *f, enum wf_leave_when when, struct wf_leave *l,
                              wf_leave_fn *leave)
 {
-    *l = (struct wf_leave){.next = f->leaves[when], .link = &f->leaves[when], .leave = leave};
-    if (l->next)
-        l->next->link = &l->next;
-    f->leaves[when] = l;
+    l->leave = leave;
+    wf_leave_link(&f->leaves[when], l);
 }
 
 WF_INLINE bool wf_leave_inside(const struct wf_leave *l)

@@ -98,6 +98,7 @@ struct weft_task {
 
 #define WF_TASK_F_YIELDED 1u /* queued by a yield: RUNNING was kept */
 #define WF_TASK_F_BEGUN   2u /* a fiber that has its stack */
+#define WF_TASK_F_HELD    4u /* a stackless one that has held something: see hold.h */
 
 _Static_assert(sizeof(struct weft_task) == 128, "the task header grew");
 _Static_assert(offsetof(struct weft_task, state) == WF_SLAB_STATE, "the slab looks for it there");

@@ -43,6 +43,7 @@ ACCESSORS = {
     "wf_thread_set_self": "src/task/current.c",
     "wf_thread_owner": "src/task/current.c",
     "wf_thread_lend": "src/task/current.c",
+    "wf_thread_number": "src/task/current.c",
     "lock_ranks": "src/base/lock.c",
     "overflow_thread_self": "src/fiber/overflow.c",
     "sys_errno": "src/base/sys.c",
