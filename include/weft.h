@@ -15,6 +15,7 @@
 #include <weft/errno.h>
 #include <weft/future.h>
 #include <weft/metrics.h>
+#include <weft/mutex.h>
 #include <weft/net.h>
 #include <weft/runtime.h>
 #include <weft/stream.h>

@@ -79,6 +79,8 @@ typedef struct weft_metrics {
     unsigned blocking_threads; /* of the blocking pool */
     unsigned blocking_idle;    /* of those, without work */
     uint64_t blocking_queued;  /* tasks that wait for one of them */
+    uint64_t deadlocks;        /* circles of waits for locks that a task of it closed, ever */
+    uint64_t locks_overdue;    /* locks held beyond lock_held_limit, ever */
 } weft_metrics;
 
 WEFT_API int weft_metrics_snapshot_sized(weft_runtime *rt, weft_metrics *m, size_t size);

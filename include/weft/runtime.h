@@ -95,7 +95,12 @@ typedef struct weft_config {
     /* Told of each stall, with hook_user; then none is printed. Frames come with the first stall from
      * each place in the program, at most ten times a second, and with signal_reports only. */
     weft_stall_hook *on_stall;
-    uintptr_t spare_[3]; /* zero */
+    weft_duration lock_held_limit; /* WEFT_LOCK_HELD_LIMIT (in us); a mutex that is held for longer
+                                      while a task of this runtime waits for it, and what was handed
+                                      to a waiter that does not come for it, is told on stderr;
+                                      WEFT_FOREVER: never. Default: 1 s in debug builds of the
+                                      library, else never */
+    uintptr_t spare_[2];           /* zero */
 } weft_config;
 
 /*

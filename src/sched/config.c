@@ -97,6 +97,7 @@ static const struct knob knobs[] = {
     KNOB(max_standins, .env = "WEFT_MAX_STANDINS", .scale = 1, .range = RANGE_U32),
     KNOB(stall_blocked, .env = "WEFT_STALL_BLOCKED", .scale = 1000),
     KNOB(stall_computing, .env = "WEFT_STALL_COMPUTING", .scale = 1000),
+    KNOB(lock_held_limit, .env = "WEFT_LOCK_HELD_LIMIT", .scale = 1000),
     KNOB(signal_reports, .env = "WEFT_SIGNAL_REPORTS", .words = env_switches, .scale = 1),
     KNOB(rng_seed, .env = "WEFT_SEED", .scale = 1),
 };
@@ -250,6 +251,8 @@ static void config_fill(weft_config *c)
         c->stall_blocked = WEFT_US(500);
     if (!c->stall_computing)
         c->stall_computing = WEFT_MS(5);
+    if (!c->lock_held_limit)
+        c->lock_held_limit = WF_DEBUG ? WEFT_SECS(1) : WEFT_FOREVER;
 }
 
 int wf_config_resolve(struct wf_settings *out, const weft_config *config, size_t size,

@@ -226,6 +226,8 @@ int weft_metrics_snapshot_sized(weft_runtime *rt, weft_metrics *m, size_t size)
     all.blocking_threads = wf_load_u32(&rt->pool.threads, WF_RELAXED);
     all.blocking_idle = wf_load_u32(&rt->pool.sleeping, WF_RELAXED);
     all.blocking_queued = wf_load_u32(&rt->pool.queued, WF_RELAXED);
+    all.deadlocks = metric(&rt->deadlocks);
+    all.locks_overdue = metric(&rt->locks_overdue);
     all.io_registered = wf_io_count(rt->seats, rt->seats + rt->workers);
     memcpy(m, &all, size < sizeof(all) ? size : sizeof(all));
     return 0;

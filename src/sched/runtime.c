@@ -26,6 +26,8 @@
 #include <string.h>
 #include <weft/time.h>
 
+struct wf_atomic_u32 wf_lock_limits;
+
 static struct wf_atomic_u32 fork_generation;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
@@ -285,6 +287,9 @@ static int runtime_new(weft_runtime **out, const weft_config *config, size_t siz
     rc = wf_config_resolve(&rt->set, config, size, from_run);
     if (rc < 0)
         goto free_rt;
+    if (rt->set.config.lock_held_limit != WEFT_FOREVER)
+        /* relaxed: a setting; who is of this runtime was spawned after that */
+        wf_store_u32(&wf_lock_limits, 1, WF_RELAXED);
     runtime_init(rt);
     rt->seats = wf_runtime_alloc(rt->workers * sizeof(*rt->seats));
     rt->worker = wf_runtime_alloc(rt->workers * sizeof(*rt->worker));

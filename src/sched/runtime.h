@@ -74,6 +74,9 @@ struct wf_settings {
 int wf_config_resolve(struct wf_settings *out, const weft_config *config, size_t size,
                       bool from_weft_run);
 
+/* Some runtime of the process has, or had, a lock_held_limit. */
+extern struct wf_atomic_u32 wf_lock_limits;
+
 enum wf_phase {
     WF_PHASE_OPEN,
     WF_PHASE_CLOSING, /* tasks are cancelled; workers go on until none is left */
@@ -100,7 +103,8 @@ struct weft_runtime {
     struct wf_idle idle WF_ALIGNED(WF_CACHE_LINE);
     struct wf_inject inject WF_ALIGNED(WF_CACHE_LINE);
     struct wf_atomic_u64 remote_schedules;
-    struct wf_atomic_u64 spawned_outside; /* from plain threads and other runtimes */
+    struct wf_atomic_u64 spawned_outside;          /* from plain threads and other runtimes */
+    struct wf_atomic_u64 deadlocks, locks_overdue; /* counted in src/sync */
     struct wf_monitor monitor WF_ALIGNED(WF_CACHE_LINE);
     struct wf_pool pool WF_ALIGNED(WF_CACHE_LINE);
     struct wf_relief relief WF_ALIGNED(WF_CACHE_LINE);
