@@ -17,6 +17,7 @@
 #include <weft/metrics.h>
 #include <weft/mutex.h>
 #include <weft/net.h>
+#include <weft/notify.h>
 #include <weft/runtime.h>
 #include <weft/stream.h>
 #include <weft/task.h>

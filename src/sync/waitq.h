@@ -23,7 +23,8 @@
 enum wf_waiter_state {
     WF_WAITER_IDLE,   /* not waiting */
     WF_WAITER_QUEUED, /* in the queue */
-    WF_WAITER_GRANTED /* taken out: it has been given what it waited for */
+    WF_WAITER_GRANTED, /* taken out: it has been given what it waited for, and hands it on if it does not want it */
+    WF_WAITER_RELEASED /* taken out together with all others: there is nothing to hand on */
 };
 
 struct wf_waiter {

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * giveup.h - a call that waits, and is made to give up where it waits: by the cancel of its task, by a deadline, by
+ * losing a select; as a straight-line call and as a future.
+ */
+#ifndef TEST_GIVEUP_H
+#define TEST_GIVEUP_H
+
+#include "support.h"
+
+#include <errno.h>
+
+/* What waits: it must go on waiting as long as this test looks at it. */
+struct giveup {
+    int (*wait)(void *on);           /* straight-line */
+    weft_future (*future)(void *on); /* the same */
+    void *on;
+};
+
+static inline int giveup_wait(void *arg)
+{
+    const struct giveup *g = arg;
+
+    return g->wait(g->on);
+}
+
+static inline int giveup_await(void *arg)
+{
+    const struct giveup *g = arg;
+    weft_future f = g->future(g->on);
+
+    return (int)weft_await(&f);
+}
+
+/* Until the task waits for something. From a fiber. */
+static inline void until_idle(const weft_task *t)
+{
+    weft_task_info info = {.state = WEFT_TASK_READY};
+
+    while (info.state != WEFT_TASK_IDLE) {
+        CHECK_EQ(0, weft_yield());
+        CHECK_EQ(0, weft_task_get_info(t, &info));
+        CHECK(info.state != WEFT_TASK_FINISHED);
+    }
+}
+
+static inline void giveup_cancelled(weft_fn *fn, struct giveup *g)
+{
+    weft_task *t = weft_spawn(fn, g);
+    int result = 0;
+
+    until_idle(t);
+    weft_cancel(t);
+    CHECK_EQ(0, weft_join(t, &result));
+    CHECK_EQ(-ECANCELED, result);
+}
+
+/* All of them, one after the other. From a fiber. */
+static inline void give_up(struct giveup *g)
+{
+    weft_future f, tick;
+
+    giveup_cancelled(giveup_wait, g);
+    giveup_cancelled(giveup_await, g);
+
+    WEFT_DEADLINE(WEFT_MS(1))
+    {
+        CHECK_EQ(-ETIMEDOUT, g->wait(g->on));
+        CHECK_EQ(-ETIMEDOUT, g->wait(g->on)); /* on entry, too */
+    }
+    f = g->future(g->on);
+    CHECK_EQ(-ETIMEDOUT, weft_timeout(WEFT_MS(1), &f));
+
+    f = g->future(g->on);
+    tick = weft_yield_future();
+    CHECK_EQ(1, weft_select_biased(&f, &tick));
+    CHECK_EQ(-ECANCELED, f.result);
+}
+
+#endif
