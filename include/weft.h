@@ -10,6 +10,7 @@
 
 #include <weft/base.h>
 
+#include <weft/barrier.h>
 #include <weft/blocking.h>
 #include <weft/channel.h>
 #include <weft/errno.h>
