@@ -19,6 +19,7 @@
 #include <weft/mutex.h>
 #include <weft/net.h>
 #include <weft/notify.h>
+#include <weft/once.h>
 #include <weft/runtime.h>
 #include <weft/stream.h>
 #include <weft/task.h>

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_once.c - initialisers that run once, whatever becomes of those that run them; and values that are set once.
+ */
+#include "giveup.h"
+#include "support.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define TASKS 50 /* more than are woken at a time */
+
+struct shop {
+    weft_once once;
+    weft_notify go_on; /* what initialisers wait for */
+    atomic_uint runs, got;
+    int plain; /* written by the initialiser */
+    int outcome;
+};
+
+static int makes(void *arg)
+{
+    struct shop *s = arg;
+
+    atomic_fetch_add(&s->runs, 1);
+    CHECK_EQ(0, weft_yield());
+    s->plain++;
+    return 0;
+}
+
+static int asks(void *arg)
+{
+    struct shop *s = arg;
+
+    CHECK_EQ(0, weft_once_run(&s->once, makes, s));
+    CHECK_EQ(1, s->plain);
+    CHECK(weft_once_is_done(&s->once));
+    atomic_fetch_add(&s->got, 1);
+    return 0;
+}
+
+static int many_ask(void *arg)
+{
+    struct shop s = {.once = WEFT_ONCE_INIT};
+    weft_task *t[TASKS];
+
+    (void)arg;
+    CHECK(!weft_once_is_done(&s.once));
+    for (int i = 0; i < TASKS; i++)
+        t[i] = weft_spawn(asks, &s);
+    for (int i = 0; i < TASKS; i++)
+        CHECK_EQ(0, weft_join(t[i], NULL));
+    CHECK_EQ(1, atomic_load(&s.runs));
+    CHECK_EQ(TASKS, atomic_load(&s.got));
+    return asks(&s);
+}
+
+TEST(an_initialiser_runs_once_and_all_see_its_work)
+{
+    test_run(many_ask, NULL);
+}
+
+END_TEST
+
+/* --- initialisers that fail ------------------------------------------------------------------- */
+
+static int holds_and_fails(void *arg)
+{
+    struct shop *s = arg;
+    int rc;
+
+    atomic_fetch_add(&s->runs, 1);
+    rc = weft_notify_wait(&s->go_on);
+    if (rc < 0)
+        return rc;
+    if (s->outcome == -EOWNERDEAD)
+        weft_panic("on purpose");
+    return s->outcome;
+}
+
+static int runs_and_fails(void *arg)
+{
+    struct shop *s = arg;
+
+    return weft_once_run(&s->once, holds_and_fails, s);
+}
+
+/* One runs, and fails by that; of two that wait the first runs next. */
+static void hand_over(int outcome, bool cancel)
+{
+    struct shop s = {.outcome = outcome};
+    weft_task *first = weft_spawn(runs_and_fails, &s), *t[2];
+    int result = 0;
+
+    until_idle(first);
+    for (int i = 0; i < 2; i++) {
+        t[i] = weft_spawn(asks, &s);
+        until_idle(t[i]);
+    }
+    CHECK_EQ(-EAGAIN, weft_once_try_begin(&s.once));
+    if (cancel)
+        weft_cancel(first);
+    else
+        weft_notify_one(&s.go_on);
+    CHECK_EQ(0, weft_join(first, &result));
+    CHECK_EQ(outcome, result);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(0, weft_join(t[i], &result));
+        CHECK_EQ(0, result);
+    }
+    CHECK_EQ(2, atomic_load(&s.runs));
+    CHECK_EQ(2, atomic_load(&s.got));
+    CHECK_EQ(0, weft_once_begin(&s.once));
+}
+
+static int fails(void *arg)
+{
+    (void)arg;
+    hand_over(-EIO, false);
+    hand_over(-ECANCELED, true);
+    hand_over(-EOWNERDEAD, false);
+    return 0;
+}
+
+TEST(after_a_failure_a_cancel_or_a_panic_the_next_one_runs_its_own)
+{
+    test_run(fails, NULL);
+}
+
+END_TEST
+
+static int fails_alone(void *arg)
+{
+    struct shop s = {.outcome = -EIO};
+
+    (void)arg;
+    weft_notify_one(&s.go_on);
+    CHECK_EQ(-EIO, runs_and_fails(&s));
+    CHECK(!weft_once_is_done(&s.once));
+    CHECK_EQ(0, asks(&s));
+    CHECK_EQ(2, atomic_load(&s.runs));
+    return 0;
+}
+
+TEST(a_failure_that_nobody_waits_for_leaves_it_undone)
+{
+    test_run(fails_alone, NULL);
+}
+
+END_TEST
+
+static int calls_itself(void *arg)
+{
+    struct shop *s = arg;
+
+    CHECK_EQ(-EDEADLK, weft_once_run(&s->once, makes, s));
+    return 7;
+}
+
+static int nested(void *arg)
+{
+    struct shop s = {.once = WEFT_ONCE_INIT};
+
+    (void)arg;
+    CHECK_EQ(0, weft_once_run(&s.once, calls_itself, &s));
+    CHECK(weft_once_is_done(&s.once));
+    return 0;
+}
+
+TEST(an_initialiser_may_not_ask_for_itself)
+{
+    test_run(nested, NULL);
+}
+
+END_TEST
+
+/* --- waiting for it ---------------------------------------------------------------------------- */
+
+static int asks_plainly(void *arg)
+{
+    struct shop *s = arg;
+
+    return weft_once_run(&s->once, makes, s);
+}
+
+static weft_future asks_future(void *arg)
+{
+    struct shop *s = arg;
+
+    return weft_once_begin_future(&s->once);
+}
+
+static int gives_up(void *arg)
+{
+    struct shop s = {.once = WEFT_ONCE_INIT};
+    struct giveup g = {asks_plainly, asks_future, &s};
+    weft_context cx = weft_context_of(NULL);
+    weft_future first, second;
+
+    (void)arg;
+    CHECK_EQ(1, weft_once_try_begin(&s.once));
+    give_up(&g);
+    /* The right was given to somebody who does not want it any more: the next one has it. */
+    first = weft_once_begin_future(&s.once);
+    second = weft_once_begin_future(&s.once);
+    CHECK(weft_future_poll(&first, &cx) == WEFT_PENDING);
+    CHECK(weft_future_poll(&second, &cx) == WEFT_PENDING);
+    CHECK_EQ(0, weft_once_end(&s.once, false));
+    weft_future_drop(&first);
+    CHECK_EQ(1, weft_await(&second));
+    CHECK_EQ(-EAGAIN, weft_once_try_begin(&s.once));
+    CHECK_EQ(0, weft_once_end(&s.once, false));
+    /* And with nobody left it is as it was. */
+    CHECK_EQ(1, weft_once_begin(&s.once));
+    first = weft_once_begin_future(&s.once);
+    CHECK(weft_future_poll(&first, &cx) == WEFT_PENDING);
+    CHECK_EQ(0, weft_once_end(&s.once, false));
+    weft_future_drop(&first);
+    CHECK_EQ(0, asks(&s));
+    CHECK_EQ(1, atomic_load(&s.runs));
+    CHECK_EQ(0, weft_once_try_begin(&s.once));
+    first = weft_once_begin_future(&s.once);
+    CHECK_EQ(0, weft_await(&first));
+    return 0;
+}
+
+TEST(who_gives_up_hands_the_right_on)
+{
+    test_run(gives_up, NULL);
+}
+
+END_TEST
+
+static int two_steps(void *arg)
+{
+    weft_once o = WEFT_ONCE_INIT;
+
+    (void)arg;
+    CHECK_EQ(-EINVAL, weft_once_end(&o, true));
+    CHECK_EQ(1, weft_once_begin(&o));
+    CHECK_EQ(0, weft_once_end(&o, false));
+    CHECK_EQ(-EINVAL, weft_once_end(&o, false));
+    CHECK_EQ(1, weft_once_begin(&o));
+    CHECK_EQ(0, weft_once_end(&o, true));
+    CHECK_EQ(0, weft_once_begin(&o));
+    CHECK_EQ(-EINVAL, weft_once_end(&o, true));
+    return 0;
+}
+
+TEST(it_can_be_done_in_two_steps)
+{
+    test_run(two_steps, NULL);
+}
+
+END_TEST
+
+static int thread_makes(void *arg)
+{
+    struct shop *s = arg;
+
+    CHECK_EQ(-EDEADLK, weft_once_run_blocking(&s->once, thread_makes, s));
+    atomic_fetch_add(&s->runs, 1);
+    s->plain++;
+    return 0;
+}
+
+static void *thread_asks(void *arg)
+{
+    struct shop *s = arg;
+
+    CHECK_EQ(0, weft_once_run_blocking(&s->once, thread_makes, s));
+    CHECK_EQ(1, s->plain);
+    CHECK_EQ(0, weft_once_begin_blocking(&s->once));
+    return NULL;
+}
+
+static int threads_ask(void *arg)
+{
+    struct shop s = {.once = WEFT_ONCE_INIT};
+    pthread_t thread[3];
+
+    (void)arg;
+    CHECK_EQ(-EDEADLK, weft_once_run_blocking(&s.once, makes, &s));
+    CHECK_EQ(-EDEADLK, weft_once_begin_blocking(&s.once));
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(0, pthread_create(&thread[i], NULL, thread_asks, &s));
+    CHECK_EQ(0, asks(&s));
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(0, pthread_join(thread[i], NULL));
+    CHECK_EQ(1, atomic_load(&s.runs));
+    return 0;
+}
+
+TEST(tasks_and_threads_ask_for_the_same)
+{
+    test_run(threads_ask, NULL);
+}
+
+END_TEST
+
+/* --- a value that is set once --------------------------------------------------------------------- */
+
+struct wanted {
+    weft_set_once value;
+    int plain; /* written before it is set */
+};
+
+static int wants(void *arg)
+{
+    struct wanted *w = arg;
+    void *value = NULL;
+    int rc = weft_set_once_wait(&w->value, &value);
+
+    if (rc == 0) {
+        CHECK(value == &w->plain);
+        CHECK_EQ(3, w->plain);
+    }
+    return rc;
+}
+
+static weft_future wants_future(void *arg)
+{
+    struct wanted *w = arg;
+
+    return weft_set_once_wait_future(&w->value);
+}
+
+static void *thread_wants(void *arg)
+{
+    struct wanted *w = arg;
+    void *value = NULL;
+
+    CHECK_EQ(0, weft_set_once_wait_blocking(&w->value, &value));
+    CHECK(value == &w->plain);
+    CHECK_EQ(3, w->plain);
+    return NULL;
+}
+
+static int set_once(void *arg)
+{
+    struct wanted w = {.value = WEFT_SET_ONCE_INIT};
+    struct giveup g = {wants, wants_future, &w};
+    weft_task *t[TASKS];
+    pthread_t thread;
+    weft_future f;
+    int result = 1;
+
+    (void)arg;
+    give_up(&g);
+    CHECK_EQ(-EDEADLK, weft_set_once_wait_blocking(&w.value, NULL));
+    for (int i = 0; i < TASKS; i++) {
+        t[i] = weft_spawn(wants, &w);
+        if (i % 2)
+            until_idle(t[i]);
+    }
+    CHECK_EQ(0, pthread_create(&thread, NULL, thread_wants, &w));
+    CHECK(!weft_set_once_is_set(&w.value));
+    CHECK(weft_set_once_get(&w.value) == NULL);
+    w.plain = 3;
+    CHECK_EQ(0, weft_set_once_set(&w.value, &w.plain));
+    CHECK_EQ(-EALREADY, weft_set_once_set(&w.value, &w));
+    CHECK(weft_set_once_is_set(&w.value));
+    CHECK(weft_set_once_get(&w.value) == &w.plain);
+    for (int i = 0; i < TASKS; i++) {
+        CHECK_EQ(0, weft_join(t[i], &result));
+        CHECK_EQ(0, result);
+    }
+    CHECK_EQ(0, pthread_join(thread, NULL));
+    f = weft_set_once_wait_future(&w.value);
+    CHECK_EQ(0, weft_await(&f));
+    CHECK_EQ(0, weft_set_once_wait(&w.value, NULL));
+    return wants(&w);
+}
+
+TEST(a_value_is_set_once_and_lets_all_go_on)
+{
+    test_run(set_once, NULL);
+}
+
+END_TEST
+
+TEST_MAIN("once", an_initialiser_runs_once_and_all_see_its_work,
+          after_a_failure_a_cancel_or_a_panic_the_next_one_runs_its_own,
+          a_failure_that_nobody_waits_for_leaves_it_undone, an_initialiser_may_not_ask_for_itself,
+          who_gives_up_hands_the_right_on, it_can_be_done_in_two_steps,
+          tasks_and_threads_ask_for_the_same, a_value_is_set_once_and_lets_all_go_on)
