@@ -86,6 +86,9 @@ void model_use_unordered(const char *what, const void *object);
 /* Everything that every thread has done so far is seen by all, as after membarrier(2). */
 void model_barrier_all(void);
 
+/* What the library has to say in this execution nobody wants to read: it is misused on purpose. */
+void model_hush(void);
+
 /* From here on membarrier(2) does nothing but to return this. */
 void model_membarrier_fails(int rc);
 
