@@ -108,6 +108,19 @@ WEFT_API WEFT_MUST_CHECK int weft_join_blocking(weft_task *t, int *result);
  * weft_join afterwards, which then returns at once. */
 WEFT_API weft_future weft_join_future(weft_task *t);
 
+/*
+ * weft_task_future - the task as a future: ready when it has ended, with its result as weft_join gives it.
+ *
+ * t        consumed: the future has the handle now. So it must be awaited to its end, pushed to a set, or
+ *          dropped, also if it was never polled.
+ *
+ * Dropping it cancels the task, which then ends by itself. A combinator or an await that gives up drops its futures, so
+ * a task that is awaited this way does not outlive who waits for it by long.
+ * Result   as of weft_join. -ENOMEM: t was NULL; -EBUSY: another task is joining it by another handle;
+ *          -EDEADLK: t is the task that waits
+ */
+WEFT_API weft_future weft_task_future(weft_task *t);
+
 /* Give the handle up; the task goes on. NULL is ignored. From any thread. */
 WEFT_API void weft_detach(weft_task *t);
 

@@ -3,7 +3,8 @@
  * future.c - polling and dropping, whatever the kind.
  *
  * State: new (0) -> pending -> done, or new -> done. While pending, the upper bits hold a mark of the
- * future's address, so that debug builds notice one that was moved.
+ * future's address, so that debug builds notice one that was moved. A new one that owns something is
+ * laden in place of new: its type's drop is called although it was never polled.
  */
 #include "task/future.h"
 
@@ -12,7 +13,7 @@
 
 #include <errno.h>
 
-enum { FUTURE_NEW = 0, FUTURE_PENDING = 1, FUTURE_DONE = 2, FUTURE_BITS = 3 };
+enum { FUTURE_NEW = 0, FUTURE_PENDING = 1, FUTURE_DONE = 2, FUTURE_LADEN = 3, FUTURE_BITS = 3 };
 
 static uint32_t future_mark(const weft_future *f)
 {
@@ -59,6 +60,11 @@ bool wf_future_pending(const weft_future *f)
     return (f->state_ & FUTURE_BITS) == FUTURE_PENDING;
 }
 
+void wf_future_laden(weft_future *f)
+{
+    f->state_ = FUTURE_LADEN;
+}
+
 weft_future weft_future_of(const weft_future_type *type)
 {
     return (weft_future){.type = type};
@@ -97,6 +103,8 @@ void weft_future_drop(weft_future *f)
         if (f->type->drop)
             f->type->drop(f);
         future_unlink(f);
+    } else if (wf_unlikely(f->state_ == FUTURE_LADEN)) {
+        f->type->drop(f);
     }
     if (f->state_ != FUTURE_DONE) {
         f->state_ = FUTURE_DONE;

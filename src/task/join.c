@@ -4,11 +4,12 @@
  *
  * IDEA     A joiner claims the task's one joiner slot, stores its waker there and arms it. Who
  *          completes the task takes the slot. A task that has ended already needs none of that.
- * OWNS     The slot: its claimant until armed, then by the JOIN bits (state.c). The future holds
- *          no reference of its own: the handle does, and must outlive it.
+ * OWNS     The slot: its claimant until armed, then by the JOIN bits (state.c). The future of a join holds
+ *          no reference of its own: the handle does, and must outlive it. That of a task has the handle.
  */
 #include "base/log.h"
 #include "task/await.h"
+#include "task/future.h"
 #include "task/thread_wait.h"
 #include "task/waker.h"
 
@@ -110,6 +111,50 @@ static int join_take(struct weft_task *t, int *result)
         *result = t->result;
     wf_task_release(t);
     return 0;
+}
+
+/* A join that owns the handle. */
+static weft_poll task_poll(weft_future *f, weft_context *cx)
+{
+    struct weft_task *t = join_task(f);
+    int result = -EDEADLK;
+
+    if (wf_unlikely(t == weft_task_self())) {
+        (void)wf_misuse(-EDEADLK, "weft_task_future: a task waits for itself");
+        (void)join_unregister(f);
+        wf_task_release(t);
+        return join_ready(f, result);
+    }
+    if (join_poll(f, cx) == WEFT_PENDING)
+        return WEFT_PENDING;
+    if (f->result < 0) {
+        wf_task_release(t);
+        return WEFT_READY;
+    }
+    (void)join_take(t, &result);
+    return join_ready(f, result);
+}
+
+static void task_drop(weft_future *f)
+{
+    struct weft_task *t = join_task(f);
+
+    (void)join_unregister(f);
+    weft_cancel(t);
+    wf_task_release(t);
+}
+
+static const weft_future_type task_type = {task_poll, task_drop, "task"};
+
+weft_future weft_task_future(weft_task *t)
+{
+    weft_future f = weft_join_future(t);
+
+    if (f.type != &join_type)
+        return f;
+    f.type = &task_type;
+    wf_future_laden(&f);
+    return f;
 }
 
 int weft_join(weft_task *t, int *result)

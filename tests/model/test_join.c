@@ -212,6 +212,50 @@ static void begin_two(void)
     CHECK(weft_task_ref(lab.task) == lab.task);
 }
 
+/* --- a future that owns the handle --- */
+
+/* What can happen, must. */
+enum {
+    OWNER_READY = EVENTS_END,
+    OWNER_WOKEN,
+    OWNER_DROPPED,
+    OWNER_DROPPED_TOO_LATE,
+    OWNER_NEVER_POLLED
+};
+
+static void begin_owned(void)
+{
+    lab.words_used = lab.cancel_words = 1;
+    lab_begin((enum lab_body)model_choose(LAB_BODIES), 1, 1, 1);
+    joiners[0].bells[0].wakeable.type = &lab_bell_type;
+}
+
+/* Polls it, or not; waits for the end, if that comes without a cancel, or drops it. */
+static void owns(void)
+{
+    struct lab_bell *b = &joiners[0].bells[0];
+    weft_future f = weft_task_future(lab.task);
+    bool polled = model_choose(2), waits = lab.body == LAB_ENDS && model_choose(2);
+
+    if (polled && poll_with(&f, b) == WEFT_PENDING && waits) {
+        lab_bell_wait(b);
+        CHECK_EQ(WEFT_READY, poll_with(&f, b));
+        model_reached(OWNER_WOKEN);
+    }
+    if (weft_future_is_ready(&f)) {
+        CHECK_EQ(LAB_RESULT, f.result);
+        model_reached(OWNER_READY);
+    }
+    /* relaxed: the cancel carries it */
+    wf_store_u32(&lab.words[0], 1, WF_RELAXED);
+    weft_future_drop(&f);
+    lab_leave();
+    lab_bell_wait(b);
+    if (!weft_future_is_ready(&f) || f.result != -ECANCELED)
+        return;
+    model_reached(!polled ? OWNER_NEVER_POLLED : b->wakes ? OWNER_DROPPED_TOO_LATE : OWNER_DROPPED);
+}
+
 static void end(void)
 {
     CHECK_EQ(1, lab.freed.raw);
@@ -241,5 +285,11 @@ const struct model_test model_tests[] = {
      .end = end,
      .stale = MODEL_NONE,
      .must_reach = EVENTS & ~(1u << CANCELLED_WAITING)},
+    {.name = "a future that owns the handle, and the end",
+     .begin = begin_owned,
+     .thread = {lab_runner, owns},
+     .end = end,
+     .must_reach = 1u << OWNER_READY | 1u << OWNER_WOKEN | 1u << OWNER_DROPPED |
+                   1u << OWNER_DROPPED_TOO_LATE | 1u << OWNER_NEVER_POLLED},
     {0},
 };
