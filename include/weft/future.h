@@ -163,7 +163,7 @@ WEFT_API ssize_t weft_timeout_blocking(weft_duration limit, weft_future *f);
  * futures  n pointers, borrowed; entries may be NULL (a branch that is switched off).
  * flags    WEFT_SELECT_...
  *
- * Awaits   until one is ready.
+ * Awaits   until one is ready; and lets others run first when the budget is spent.
  * Cancel   all branches are dropped; with WEFT_SELECT_KEEP they stay pending.
  * Returns  the index of the ready branch; its result is in futures[index]->result
  *          -ECANCELED, -ETIMEDOUT, -EPERM as weft_await
@@ -173,6 +173,8 @@ WEFT_API ssize_t weft_select_n(weft_future *const futures[], size_t n, unsigned 
 
 /*
  * weft_join_all_n - wait for all of n futures; each has its own result.
+ * Each time something has happened all that are left are polled, beginning one further than the time before: so each
+ * has its turn to be the first, with a fresh budget.
  * Returns 0, or -ECANCELED, -ETIMEDOUT, -EPERM, -EINVAL; then all are dropped.
  */
 WEFT_API int weft_join_all_n(weft_future *const futures[], size_t n);
@@ -183,12 +185,22 @@ WEFT_API int weft_join_all_n(weft_future *const futures[], size_t n);
  */
 WEFT_API ssize_t weft_try_join_all_n(weft_future *const futures[], size_t n);
 
+/* How weft_join_all_with goes about it. */
+#define WEFT_JOIN_ROTATE 0u /* as weft_join_all_n */
+#define WEFT_JOIN_BIASED 1u /* look at the branches in order, each time */
+#define WEFT_JOIN_TRY    2u /* stop at the first failure, as weft_try_join_all_n */
+
+/* The same two, by flags. -EINVAL also when there is no such flag. */
+WEFT_API ssize_t weft_join_all_with(weft_future *const futures[], size_t n, unsigned flags);
+
 /* The same as futures, for stackless tasks and for nesting. The arrays and the
  * futures belong to the caller and must outlive the combinator; dropping the
  * combinator drops its branches (but not with WEFT_SELECT_KEEP). */
 WEFT_API weft_future weft_select_future(weft_future *const futures[], size_t n, unsigned flags);
 WEFT_API weft_future weft_join_all_future(weft_future *const futures[], size_t n);
 WEFT_API weft_future weft_try_join_all_future(weft_future *const futures[], size_t n);
+WEFT_API weft_future weft_join_all_with_future(weft_future *const futures[], size_t n,
+                                               unsigned flags);
 
 /* deadline is the limit's place on the clock; see also weft_sleep_future for plain
  * timers. inner belongs to the caller. */
@@ -226,6 +238,18 @@ template <typename... F> static inline ssize_t weft_try_join_all(F... f)
     weft_future *const list[] = {f...};
     return weft_try_join_all_n(list, sizeof...(f));
 }
+
+template <typename... F> static inline int weft_join_all_biased(F... f)
+{
+    weft_future *const list[] = {f...};
+    return (int)weft_join_all_with(list, sizeof...(f), WEFT_JOIN_BIASED);
+}
+
+template <typename... F> static inline ssize_t weft_try_join_all_biased(F... f)
+{
+    weft_future *const list[] = {f...};
+    return weft_join_all_with(list, sizeof...(f), WEFT_JOIN_BIASED | WEFT_JOIN_TRY);
+}
 #else
 # define WEFT_FUTURES_(...) ((weft_future *const[]){__VA_ARGS__})
 # define WEFT_COUNT_(...)   (sizeof(WEFT_FUTURES_(__VA_ARGS__)) / sizeof(weft_future *))
@@ -242,6 +266,12 @@ template <typename... F> static inline ssize_t weft_try_join_all(F... f)
 # define weft_join_all(...) weft_join_all_n(WEFT_FUTURES_(__VA_ARGS__), WEFT_COUNT_(__VA_ARGS__))
 # define weft_try_join_all(...) \
   weft_try_join_all_n(WEFT_FUTURES_(__VA_ARGS__), WEFT_COUNT_(__VA_ARGS__))
+/* The same two, looked at in the order given, each time. */
+# define weft_join_all_biased(...) \
+  ((int)weft_join_all_with(WEFT_FUTURES_(__VA_ARGS__), WEFT_COUNT_(__VA_ARGS__), WEFT_JOIN_BIASED))
+# define weft_try_join_all_biased(...)                                     \
+  weft_join_all_with(WEFT_FUTURES_(__VA_ARGS__), WEFT_COUNT_(__VA_ARGS__), \
+                     WEFT_JOIN_BIASED | WEFT_JOIN_TRY)
 #endif
 
 #endif

@@ -150,19 +150,30 @@ ssize_t weft_timeout(weft_duration limit, weft_future *future)
     return rc;
 }
 
+/* Nothing is left: let others run first. False, for who answers pending then. */
+static bool coop_refuse(struct wf_thread *th, const weft_context *cx)
+{
+    th->budget = 0;
+    /* relaxed: see wf_count_u64 */
+    wf_count_u64(&th->counters->budget_yields, 1);
+    weft_waker_wake_by_ref(&cx->waker_);
+    return false;
+}
+
+bool wf_coop_has_budget(const weft_context *cx)
+{
+    struct wf_thread *th = wf_thread_self();
+
+    return wf_likely(!th || !th->task || th->budget > 0) || coop_refuse(th, cx);
+}
+
 bool wf_coop_proceed(const weft_context *cx)
 {
     struct wf_thread *th = wf_thread_self();
 
     if (wf_unlikely(!th || !th->task)) /* polled by hand on a plain thread: no budget */
         return true;
-    if (wf_likely(--th->budget >= 0))
-        return true;
-    th->budget = 0;
-    /* relaxed: see wf_count_u64 */
-    wf_count_u64(&th->counters->budget_yields, 1);
-    weft_waker_wake_by_ref(&cx->waker_);
-    return false;
+    return wf_likely(--th->budget >= 0) || coop_refuse(th, cx);
 }
 
 void wf_coop_restore(void)

@@ -25,7 +25,10 @@ WF_SUSPENDS int wf_await_verdict(struct wf_fiber *f);
  * future must answer pending. */
 bool wf_coop_proceed(const weft_context *cx);
 
-/* The same unit given back, because the operation did not finish. */
+/* The same without spending it: before others are polled that may. */
+bool wf_coop_has_budget(const weft_context *cx);
+
+/* The unit of wf_coop_proceed given back, because the operation did not finish. */
 void wf_coop_restore(void);
 
 #endif

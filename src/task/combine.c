@@ -4,7 +4,7 @@
  *
  * Each is a future that points at its branches; the straight-line calls await that future. When a
  * branch wakes the task all pending branches are polled again: right for a few branches, a
- * futures set is for many.
+ * futures set (futures.c) is for many.
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -17,7 +17,7 @@
 #include <limits.h>
 #include <weft/time.h>
 
-enum { COMBINE_LIST, COMBINE_COUNT, COMBINE_FLAGS };
+enum { COMBINE_LIST, COMBINE_COUNT, COMBINE_FLAGS, COMBINE_START };
 
 static weft_future *const *combine_list(const weft_future *f)
 {
@@ -70,6 +70,9 @@ static weft_poll select_poll(weft_future *f, weft_context *cx)
     weft_future *const *list = combine_list(f);
     size_t n = f->words[COMBINE_COUNT], at = select_start(f);
 
+    /* Of branches that are always ready and spend nothing, one would be taken again and again. */
+    if (!wf_coop_has_budget(cx))
+        return WEFT_PENDING;
     for (size_t i = 0; i < n; i++, at++) {
         if (at == n)
             at = 0;
@@ -82,36 +85,55 @@ static weft_poll select_poll(weft_future *f, weft_context *cx)
     return WEFT_PENDING;
 }
 
-static weft_poll join_poll(weft_future *f, weft_context *cx)
+/* Where to begin: one branch further each time, so that all have their turn at a fresh budget. */
+static size_t join_start(weft_future *f)
+{
+    size_t n = f->words[COMBINE_COUNT], at = f->words[COMBINE_START];
+
+    if (n && !(f->words[COMBINE_FLAGS] & WEFT_JOIN_BIASED))
+        f->words[COMBINE_START] = at + 1 == n ? 0 : at + 1;
+    return at;
+}
+
+/* Poll the branches that are left, from there around. False: stop, one of them has failed. */
+static bool join_look(weft_future *f, weft_context *cx, bool try, bool *all)
 {
     weft_future *const *list = combine_list(f);
-    bool all = true;
+    size_t n = f->words[COMBINE_COUNT], at = join_start(f);
 
-    for (size_t i = 0; i < f->words[COMBINE_COUNT]; i++)
-        if (list[i] && weft_future_poll(list[i], cx) == WEFT_PENDING)
-            all = false;
+    *all = true;
+    for (size_t i = 0; i < n; i++, at++) {
+        if (at == n)
+            at = 0;
+        if (!list[at])
+            continue;
+        if (weft_future_poll(list[at], cx) == WEFT_PENDING) {
+            *all = false;
+        } else if (try && list[at]->result < 0) {
+            f->result = list[at]->result;
+            return false;
+        }
+    }
     f->result = 0;
+    return true;
+}
+
+static weft_poll join_poll(weft_future *f, weft_context *cx)
+{
+    bool all;
+
+    (void)join_look(f, cx, false, &all);
     return all ? WEFT_READY : WEFT_PENDING;
 }
 
 static weft_poll try_join_poll(weft_future *f, weft_context *cx)
 {
-    weft_future *const *list = combine_list(f);
-    bool all = true;
+    bool all;
 
-    for (size_t i = 0; i < f->words[COMBINE_COUNT]; i++) {
-        if (!list[i])
-            continue;
-        if (weft_future_poll(list[i], cx) == WEFT_PENDING) {
-            all = false;
-        } else if (list[i]->result < 0) {
-            f->result = list[i]->result;
-            combine_drop(f);
-            return WEFT_READY;
-        }
-    }
-    f->result = 0;
-    return all ? WEFT_READY : WEFT_PENDING;
+    if (join_look(f, cx, true, &all))
+        return all ? WEFT_READY : WEFT_PENDING;
+    combine_drop(f);
+    return WEFT_READY;
 }
 
 /* The entries may be filled in later: they are looked at when the future is polled. */
@@ -134,14 +156,27 @@ weft_future weft_select_future(weft_future *const futures[], size_t n, unsigned 
     return combine_checked(&combine_select, futures, n, flags);
 }
 
+static bool join_flags_known(unsigned flags)
+{
+    return !(flags & ~(WEFT_JOIN_BIASED | WEFT_JOIN_TRY));
+}
+
+weft_future weft_join_all_with_future(weft_future *const futures[], size_t n, unsigned flags)
+{
+    if (!join_flags_known(flags))
+        return weft_ready_future(wf_misuse(-EINVAL, "weft_join_all: no such flags: %#x", flags));
+    return combine_checked(flags & WEFT_JOIN_TRY ? &combine_try_join : &combine_join, futures, n,
+                           flags & WEFT_JOIN_BIASED);
+}
+
 weft_future weft_join_all_future(weft_future *const futures[], size_t n)
 {
-    return combine_checked(&combine_join, futures, n, 0);
+    return weft_join_all_with_future(futures, n, WEFT_JOIN_ROTATE);
 }
 
 weft_future weft_try_join_all_future(weft_future *const futures[], size_t n)
 {
-    return combine_checked(&combine_try_join, futures, n, 0);
+    return weft_join_all_with_future(futures, n, WEFT_JOIN_TRY);
 }
 
 /* Every entry is NULL or has a type, and at least least are there. */
@@ -159,13 +194,12 @@ static bool combine_valid(weft_future *const futures[], size_t n, size_t least)
     return there >= least;
 }
 
-/* Wait for a combinator. Refused on entry it never reached its branches, which are dropped here; flags is 0 but
- * for a select. */
-static ssize_t combine_await(weft_future *f)
+/* Wait for a combinator. Refused on entry it never reached its branches, which are dropped here. */
+static ssize_t combine_await(weft_future *f, bool keep)
 {
     ssize_t rc = weft_await(f);
 
-    if (rc < 0 && rc != -EPERM && !(f->words[COMBINE_FLAGS] & WEFT_SELECT_KEEP))
+    if (rc < 0 && rc != -EPERM && !keep)
         combine_drop(f);
     return rc;
 }
@@ -177,27 +211,27 @@ ssize_t weft_select_n(weft_future *const futures[], size_t n, unsigned flags)
     if (!combine_valid(futures, n, 1))
         return wf_misuse(-EINVAL, "weft_select: no branch, or a branch without a type");
     f = weft_select_future(futures, n, flags);
-    return combine_await(&f);
+    return combine_await(&f, flags & WEFT_SELECT_KEEP);
+}
+
+ssize_t weft_join_all_with(weft_future *const futures[], size_t n, unsigned flags)
+{
+    weft_future f;
+
+    if (!join_flags_known(flags) || !combine_valid(futures, n, 0))
+        return wf_misuse(-EINVAL, "weft_join_all: a future without a type, or unknown flags");
+    f = weft_join_all_with_future(futures, n, flags);
+    return combine_await(&f, false);
 }
 
 int weft_join_all_n(weft_future *const futures[], size_t n)
 {
-    weft_future f;
-
-    if (!combine_valid(futures, n, 0))
-        return wf_misuse(-EINVAL, "weft_join_all: a future without a type");
-    f = weft_join_all_future(futures, n);
-    return (int)combine_await(&f);
+    return (int)weft_join_all_with(futures, n, WEFT_JOIN_ROTATE);
 }
 
 ssize_t weft_try_join_all_n(weft_future *const futures[], size_t n)
 {
-    weft_future f;
-
-    if (!combine_valid(futures, n, 0))
-        return wf_misuse(-EINVAL, "weft_try_join_all: a future without a type");
-    f = weft_try_join_all_future(futures, n);
-    return combine_await(&f);
+    return weft_join_all_with(futures, n, WEFT_JOIN_TRY);
 }
 
 /* Timeout: the timer holds the limit until it is armed; behind it the inner future. */

@@ -291,6 +291,154 @@ TEST(try_join_all_stops_at_the_first_failure)
     test_run(try_join_all, NULL);
 }
 
+/* Pending so often; then its number is its result. Each poll is noted down. */
+static struct {
+    int who[64], n;
+} notes;
+
+static weft_poll noted_poll(weft_future *f, weft_context *cx)
+{
+    notes.who[notes.n++] = (int)f->words[0];
+    f->result = (ssize_t)f->words[0];
+    if (f->words[1]-- == 0)
+        return WEFT_READY;
+    weft_waker_wake_by_ref(&cx->waker_);
+    return WEFT_PENDING;
+}
+
+static const weft_future_type noted_type = {.poll = noted_poll, .name = "noted"};
+
+static weft_future noted_future(uintptr_t who, uintptr_t times)
+{
+    weft_future f = weft_future_of(&noted_type);
+
+    f.words[0] = who;
+    f.words[1] = times;
+    return f;
+}
+
+static int join_order(void *arg)
+{
+    static const int rotated[] = {0, 1, 2, 1, 2, 0, 2, 0, 1, 0, 1, 2};
+    static const int in_order[] = {0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2};
+
+    (void)arg;
+    for (int way = 0; way < 4; way++) {
+        weft_future a = noted_future(0, 3), b = noted_future(1, 3), c = noted_future(2, 3);
+        ssize_t rc = way == 0   ? weft_join_all(&a, &b, &c)
+                     : way == 1 ? weft_try_join_all(&a, &b, &c)
+                     : way == 2 ? weft_join_all_biased(&a, &b, &c)
+                                : weft_try_join_all_biased(&a, &b, &c);
+
+        CHECK_EQ(0, rc);
+        CHECK_EQ(12, notes.n);
+        for (int i = 0; i < 12; i++)
+            CHECK_EQ(way < 2 ? rotated[i] : in_order[i], notes.who[i]);
+        notes.n = 0;
+    }
+    return 0;
+}
+
+TEST(each_branch_of_a_join_has_its_turn_to_be_polled_first_unless_it_is_biased)
+{
+    test_run(join_order, NULL);
+}
+
+static int join_flags(void *arg)
+{
+    struct tally t = {0};
+    weft_future a = tally_future(&t), bad = weft_ready_future(-EIO), nap, *list[] = {&a, &bad};
+
+    (void)arg;
+    CHECK_EQ(-EINVAL, weft_join_all_with(list, 2, 4));
+    CHECK(!weft_future_is_ready(&bad)); /* untouched */
+    CHECK_EQ(-EIO, weft_try_join_all_biased(&a, &bad));
+    CHECK_EQ(1, atomic_load(&t.drops));
+    nap = weft_sleep_future(WEFT_US(100));
+    bad = weft_ready_future(-EPIPE);
+    list[0] = &nap;
+    a = weft_join_all_with_future(list, 2, WEFT_JOIN_BIASED);
+    CHECK_EQ(0, weft_await(&a));
+    CHECK_EQ(-EPIPE, bad.result);
+    a = weft_join_all_with_future(list, 2, 8);
+    CHECK_EQ(-EINVAL, weft_await(&a));
+    return 0;
+}
+
+TEST(a_join_by_flags_is_one_of_the_others)
+{
+    test_run(join_flags, NULL);
+}
+
+static int counts_its_turns(void *arg)
+{
+    int rc;
+
+    do
+        atomic_fetch_add((atomic_int *)arg, 1);
+    while ((rc = weft_yield()) == 0);
+    return rc;
+}
+
+/* The budget is spent, and the branches spend nothing: without a yield the neighbour would have no turn. */
+static int select_yields(void *arg)
+{
+    atomic_int turns = 0;
+    weft_task *t = weft_spawn(counts_its_turns, &turns);
+
+    (void)arg;
+    while (atomic_load(&turns) == 0)
+        CHECK_EQ(0, weft_yield());
+    for (int i = 0; i < 10; i++) {
+        weft_future a = weft_ready_future(1), b = weft_ready_future(2);
+        int before;
+
+        CHECK_EQ(0, weft_yield());
+        for (int spent = 0; spent < 128; spent++)
+            CHECK_EQ(0, weft_consume_budget());
+        before = atomic_load(&turns);
+        CHECK(weft_select(&a, &b) >= 0);
+        CHECK(atomic_load(&turns) > before);
+    }
+    weft_cancel(t);
+    CHECK_EQ(0, weft_join(t, NULL));
+    return 0;
+}
+
+TEST(a_select_lets_others_run_when_the_budget_is_spent)
+{
+    test_run_on(&test_flavours[0], select_yields, NULL);
+    test_run_on(&test_flavours[1], select_yields, NULL);
+}
+
+#define FOUR(f)    &f[0], &f[1], &f[2], &f[3]
+#define SIXTEEN(f) FOUR(f), FOUR((f + 4)), FOUR((f + 8)), FOUR((f + 12))
+#define ALL_64(f)  SIXTEEN(f), SIXTEEN((f + 16)), SIXTEEN((f + 32)), SIXTEEN((f + 48))
+
+static int sixty_four(void *arg)
+{
+    weft_future f[64];
+
+    (void)arg;
+    for (int i = 0; i < 64; i++)
+        f[i] = i == 63 ? weft_sleep_future(WEFT_US(100)) : weft_pending_future();
+    CHECK_EQ(63, weft_select(ALL_64(f)));
+    for (int i = 0; i < 64; i++)
+        f[i] = weft_ready_future(i);
+    CHECK_EQ(0, weft_join_all(ALL_64(f)));
+    for (int i = 0; i < 64; i++)
+        CHECK_EQ(i, f[i].result);
+    for (int i = 0; i < 64; i++)
+        f[i] = weft_ready_future(i == 40 ? -EIO : 0);
+    CHECK_EQ(-EIO, weft_try_join_all_biased(ALL_64(f)));
+    return 0;
+}
+
+TEST(select_and_join_take_64_branches_and_more)
+{
+    test_run(sixty_four, NULL);
+}
+
 /* --- as futures, nested -------------------------------------------------------- */
 
 static int nest(void *arg)
@@ -388,5 +536,8 @@ TEST_MAIN("combine", select_begins_at_a_random_branch,
           a_keeping_select_leaves_the_losers_pending,
           a_select_that_is_cancelled_or_late_drops_all_or_keeps_all,
           join_all_waits_for_all_and_each_has_its_result, try_join_all_stops_at_the_first_failure,
-          combinators_nest, dropping_a_combinator_drops_its_branches_but_not_the_kept,
+          each_branch_of_a_join_has_its_turn_to_be_polled_first_unless_it_is_biased,
+          a_join_by_flags_is_one_of_the_others, a_select_lets_others_run_when_the_budget_is_spent,
+          select_and_join_take_64_branches_and_more, combinators_nest,
+          dropping_a_combinator_drops_its_branches_but_not_the_kept,
           a_timeout_as_a_future_limits_what_is_inside)
