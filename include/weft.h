@@ -16,6 +16,7 @@
 #include <weft/channel.h>
 #include <weft/errno.h>
 #include <weft/future.h>
+#include <weft/futures.h>
 #include <weft/metrics.h>
 #include <weft/mutex.h>
 #include <weft/net.h>

@@ -248,8 +248,8 @@ int wf_spawn_check(const char *call, const struct wf_spawn *p)
     return spawn_check_options(p->options);
 }
 
-/* All ways to spawn a fiber from a task end here. out NULL: detached. */
-static int spawn_fiber(const char *call, struct weft_task **out, const struct wf_spawn *p)
+/* All ways to spawn a fiber from a task end here. */
+int wf_spawn_fiber(const char *call, struct weft_task **out, const struct wf_spawn *p)
 {
     struct wf_thread *th = wf_thread_self();
     struct weft_task *t;
@@ -276,7 +276,7 @@ weft_task *weft_spawn_at(const char *site, weft_fn *fn, void *arg)
     weft_task_options o = {.site = site};
     weft_task *t = NULL;
 
-    spawn_fiber("weft_spawn", &t, &(struct wf_spawn){.options = &o, .fn = fn, .arg = arg});
+    wf_spawn_fiber("weft_spawn", &t, &(struct wf_spawn){.options = &o, .fn = fn, .arg = arg});
     return t;
 }
 
@@ -285,8 +285,8 @@ weft_task *weft_spawn_copy_at(const char *site, weft_fn *fn, const void *args, s
     weft_task_options o = {.site = site};
     weft_task *t = NULL;
 
-    spawn_fiber("weft_spawn_copy", &t,
-                &(struct wf_spawn){.options = &o, .fn = fn, .copy = args, .copy_size = size});
+    wf_spawn_fiber("weft_spawn_copy", &t,
+                   &(struct wf_spawn){.options = &o, .fn = fn, .copy = args, .copy_size = size});
     return t;
 }
 
@@ -305,7 +305,7 @@ weft_task *weft_spawn_with_at(const char *site, const weft_task_options *options
     weft_task_options o = wf_spawn_sited(site, options);
     weft_task *t = NULL;
 
-    spawn_fiber("weft_spawn_with", &t, &(struct wf_spawn){.options = &o, .fn = fn, .arg = arg});
+    wf_spawn_fiber("weft_spawn_with", &t, &(struct wf_spawn){.options = &o, .fn = fn, .arg = arg});
     return t;
 }
 
@@ -315,8 +315,8 @@ weft_task *weft_spawn_copy_with_at(const char *site, const weft_task_options *op
     weft_task_options o = wf_spawn_sited(site, options);
     weft_task *t = NULL;
 
-    spawn_fiber("weft_spawn_copy_with", &t,
-                &(struct wf_spawn){.options = &o, .fn = fn, .copy = args, .copy_size = size});
+    wf_spawn_fiber("weft_spawn_copy_with", &t,
+                   &(struct wf_spawn){.options = &o, .fn = fn, .copy = args, .copy_size = size});
     return t;
 }
 
@@ -324,14 +324,14 @@ int weft_go_at(const char *site, weft_fn *fn, void *arg)
 {
     weft_task_options o = {.site = site};
 
-    return spawn_fiber("weft_go", NULL, &(struct wf_spawn){.options = &o, .fn = fn, .arg = arg});
+    return wf_spawn_fiber("weft_go", NULL, &(struct wf_spawn){.options = &o, .fn = fn, .arg = arg});
 }
 
 int weft_go_copy_at(const char *site, weft_fn *fn, const void *args, size_t size)
 {
     weft_task_options o = {.site = site};
 
-    return spawn_fiber(
+    return wf_spawn_fiber(
         "weft_go_copy", NULL,
         &(struct wf_spawn){.options = &o, .fn = fn, .copy = args, .copy_size = size});
 }
@@ -340,8 +340,8 @@ int weft_go_with_at(const char *site, const weft_task_options *options, weft_fn 
 {
     weft_task_options o = wf_spawn_sited(site, options);
 
-    return spawn_fiber("weft_go_with", NULL,
-                       &(struct wf_spawn){.options = &o, .fn = fn, .arg = arg});
+    return wf_spawn_fiber("weft_go_with", NULL,
+                          &(struct wf_spawn){.options = &o, .fn = fn, .arg = arg});
 }
 
 /* The functions behind the macros of the same name. */

@@ -224,7 +224,11 @@ void wf_task_publish(struct wf_thread *th, struct weft_task *t, unsigned handles
 void wf_task_expose(struct wf_thread *th, struct weft_task *t, unsigned handles, uint64_t bits);
 void wf_task_start(struct wf_thread *th, struct weft_task *t);
 
-/* Checked, made and published: what spawning from outside a task comes down to. */
+/* Checked, made and published: what spawning a fiber from a task comes down to. call: who says what was wrong; out
+ * NULL: detached. 0, -ENOMEM, -EPERM, -EINVAL. */
+int wf_spawn_fiber(const char *call, struct weft_task **out, const struct wf_spawn *p);
+
+/* The same from outside a task. */
 int wf_spawn_fiber_on(struct wf_scheduler *s, weft_task **out, const weft_task_options *options,
                       weft_fn *fn, void *arg);
 int wf_spawn_async_on(struct wf_scheduler *s, weft_task **out, const weft_task_options *options,

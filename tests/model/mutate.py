@@ -6,7 +6,7 @@ ORDERS   Each ordering of an atomic access that is not relaxed is made one step 
          (WEFT_MODEL_MUTATE): nothing is compiled. The tests that come by that access are run,
          the quickest first, until one fails; if none does and there is no explanation, the deep ones, and
          all with an old value at least. An access that is in no program survives.
-CHECKS   mutations.txt drops or changes a line of the source each time. That is done in a copy of the tree.
+CHECKS   mutations*.txt drop or change a line of the source each time. That is done in a copy of the tree.
          explorer/mutations.txt breaks the explorer, which its own tests must notice.
 RESULT   What no test notices is a survivor, and needs an entry in survivors.txt that says why: keyed by
          function, operation and operand, so that it outlives moved lines. An entry for something
@@ -43,7 +43,7 @@ BUILD = pathlib.Path(os.environ.get("WEFT_BUILD_DIR") or ROOT / "build")
 if not BUILD.is_absolute():
     BUILD = ROOT / BUILD
 HERE = ROOT / "tests/model"
-MUTATIONS = ("mutations.txt", "explorer/mutations.txt")
+MUTATIONS = tuple(sorted(path.name for path in HERE.glob("mutations*.txt"))) + ("explorer/mutations.txt",)
 JOBS = int(os.environ.get("JOBS") or os.cpu_count() or 1)
 
 RELAXED, ACQUIRE, RELEASE, ACQ_REL, SEQ_CST = 0, 2, 3, 4, 5
