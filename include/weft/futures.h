@@ -34,7 +34,7 @@ extern "C" {
 
 typedef struct weft_futures weft_futures;
 
-/* How the results come, for weft_futures_new_with. */
+/* How the results come, for weft_futures_new_with and weft_for_each_concurrent. */
 #define WEFT_FUTURES_UNORDERED 0u /* as the futures end */
 #define WEFT_FUTURES_ORDERED   1u /* as they were pushed */
 
@@ -132,6 +132,43 @@ WEFT_API bool weft_futures_is_empty(const weft_futures *set);
 /* Drop all futures that are in the set. Does not await. What is pushed meanwhile stays; who waits for the next result
  * gets 0. 0, -EBUSY: a call on the set runs, -EINVAL. */
 WEFT_API int weft_futures_clear(weft_futures *set);
+
+/*
+ * The operations of a weft_for_each_concurrent, one after the other.
+ * Returns 1 and sets *out (and *tag, 0 otherwise), or 0: that was all, or a negative errno: stop.
+ */
+typedef int weft_futures_source(void *arg, weft_future *out, uint64_t *tag);
+
+/* Takes a result. Returns 0, or a negative errno: stop. */
+typedef int weft_futures_sink(void *arg, uint64_t tag, ssize_t result);
+
+/*
+ * weft_for_each_concurrent - run the operations that a source gives, a few at a time, and pass each result on.
+ *
+ * limit    how many are under way at most; 0: no limit, so all that the source has is asked for
+ *          first. With WEFT_FUTURES_ORDERED one counts until its result was passed on.
+ * flags    WEFT_FUTURES_...: in which order the results are passed on
+ * source   asked for the next operation whenever there is room
+ * sink     may be NULL: then a negative result stops
+ * arg      passed to both
+ *
+ * Both are called on the calling task, one at a time, and may await. Meanwhile futures make no progress; tasks
+ * do: let the source give weft_task_future(weft_spawn(...)).
+ *
+ * Awaits   until all have ended.
+ * Cancel   what is under way is dropped.
+ * Returns  0            the source has ended, and every result was passed on
+ *          the first negative value of source or sink (or a result without a sink); what is under way is dropped
+ *          -ENOMEM, -EINVAL, and -ECANCELED, -ETIMEDOUT, -EPERM as weft_await
+ */
+WEFT_API WEFT_MUST_CHECK int weft_for_each_concurrent(size_t limit, unsigned flags,
+                                                      weft_futures_source *source,
+                                                      weft_futures_sink *sink, void *arg);
+
+/* The same as a future. source and sink are called by its polls, and may not await. */
+WEFT_API weft_future weft_for_each_concurrent_future(size_t limit, unsigned flags,
+                                                     weft_futures_source *source,
+                                                     weft_futures_sink *sink, void *arg);
 
 #ifdef __cplusplus
 }

@@ -64,6 +64,37 @@ static int all_of_several(void *)
     a = weft_ready_future(1);
     b = weft_ready_future(2);
     CHECK_EQ(0, weft_try_join_all(&a, &b));
+    a = weft_ready_future(1);
+    b = weft_ready_future(-EIO);
+    CHECK_EQ(0, weft_join_all_biased(&a, &b));
+    a = weft_pending_future();
+    b = weft_ready_future(-EIO);
+    CHECK_EQ(-EIO, weft_try_join_all_biased(&a, &b));
+    return 0;
+}
+
+static int doubles(void *arg)
+{
+    return 2 * *static_cast<int *>(arg);
+}
+
+static int a_set(void *)
+{
+    weft_futures *set = weft_futures_new();
+    int of = 4;
+    uint64_t tag;
+    ssize_t result, sum = 0;
+
+    CHECK(set != nullptr);
+    CHECK_EQ(0, weft_futures_push(set, weft_ready_future(1), 1));
+    CHECK_EQ(0, weft_futures_spawn(set, doubles, &of, 8));
+    CHECK_EQ(0, weft_futures_spawn_copy(set, doubles, &of, sizeof(of), 8));
+    while (weft_futures_next(set, &tag, &result) > 0) {
+        CHECK_EQ(tag, static_cast<uint64_t>(result));
+        sum += result;
+    }
+    CHECK_EQ(17, sum);
+    weft_futures_free(set);
     return 0;
 }
 
@@ -71,6 +102,7 @@ TEST(the_templates_are_the_macros_of_c)
 {
     test_run(first_of_several, NULL);
     test_run(all_of_several, NULL);
+    test_run(a_set, NULL);
 }
 
 END_TEST

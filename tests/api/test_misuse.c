@@ -114,6 +114,8 @@ static void refuse_futures(void)
     CHECK_EQ(-EINVAL, weft_join_all_n(typeless, 1));
     CHECK_EQ(-EINVAL, weft_try_join_all_n(NULL, 1));
     CHECK_EQ(-EINVAL, weft_try_join_all_n(typeless, 1));
+    CHECK_EQ(-EINVAL, weft_join_all_with(one, 1, 4));
+    CHECK_EQ(-EINVAL, weft_join_all_with(typeless, 1, WEFT_JOIN_BIASED));
     weft_future_drop(NULL);
     weft_future_drop(&none);
     CHECK(!weft_future_is_ready(&none));
@@ -125,7 +127,11 @@ static void refuse_futures(void)
     weft_future_drop(&f);
     f = weft_try_join_all_future(NULL, SIZE_MAX);
     weft_future_drop(&f);
+    f = weft_join_all_with_future(one, 1, UINT_MAX);
+    weft_future_drop(&f);
     f = weft_timeout_future(0, NULL);
+    weft_future_drop(&f);
+    f = weft_task_future(NULL);
     weft_future_drop(&f);
 
     /* A waker of nobody. */
@@ -135,6 +141,45 @@ static void refuse_futures(void)
     weft_waker_wake(&other);
     weft_waker_drop(&empty);
     weft_waker_drop(&empty);
+}
+
+static int give_nothing(void *arg, weft_future *out, uint64_t *tag)
+{
+    (void)arg, (void)out, (void)tag;
+    return 0;
+}
+
+static void refuse_sets(bool in_task)
+{
+    weft_futures *set = weft_futures_new();
+    weft_future none = {0}, fine = weft_ready_future(0), f;
+
+    CHECK(set != NULL);
+    CHECK(weft_futures_new_with(2) == NULL);
+    weft_futures_free(NULL);
+    CHECK_EQ(-EINVAL, weft_futures_push(NULL, fine, 0));
+    CHECK_EQ(-EINVAL, weft_futures_push(set, none, 0));
+    CHECK_EQ(-EINVAL, weft_futures_spawn(NULL, return_zero, NULL, 0));
+    CHECK_EQ(-EINVAL, weft_futures_spawn_at(NULL, NULL, NULL, NULL, 0));
+    CHECK_EQ(-EINVAL, weft_futures_spawn_copy(NULL, return_zero, "", 1, 0));
+    CHECK_EQ(-EINVAL, weft_futures_spawn_copy_at(NULL, NULL, NULL, NULL, 1, 0));
+    CHECK_EQ(in_task ? -EINVAL : -EPERM, weft_futures_spawn(set, NULL, NULL, 0));
+    CHECK_EQ(in_task ? -EINVAL : -EPERM, weft_futures_spawn_copy(set, return_zero, NULL, 1, 0));
+    CHECK_EQ(-EINVAL, weft_futures_next(NULL, NULL, NULL));
+    CHECK_EQ(-EINVAL, weft_futures_try_next(NULL, NULL, NULL));
+    f = weft_futures_next_future(NULL, NULL, NULL);
+    weft_future_drop(&f);
+    CHECK_EQ(-EINVAL, weft_futures_clear(NULL));
+    CHECK_EQ(0, weft_futures_len(NULL));
+    CHECK(weft_futures_is_empty(NULL));
+    CHECK(weft_futures_is_empty(set));
+    CHECK_EQ(-EINVAL, weft_for_each_concurrent(1, 0, NULL, NULL, NULL));
+    CHECK_EQ(-EINVAL, weft_for_each_concurrent(1, 2, give_nothing, NULL, NULL));
+    f = weft_for_each_concurrent_future(1, 2, give_nothing, NULL, NULL);
+    weft_future_drop(&f);
+    f = weft_for_each_concurrent_future(1, 0, NULL, NULL, NULL);
+    weft_future_drop(&f);
+    weft_futures_free(set);
 }
 
 static void refuse_runtimes(void)
@@ -325,11 +370,15 @@ static void refuse_awaits(weft_task *t, weft_stream *s, weft_listener *l)
     weft_future f = weft_ready_future(0), *list[] = {&f};
     char byte = 0;
     struct iovec part = {&byte, 1};
+    weft_futures *set = weft_futures_new();
     weft_stream *out = NULL;
     weft_addr a;
     weft_deadline d;
     weft_shield shield;
 
+    CHECK_EQ(-EPERM, weft_futures_next(set, NULL, NULL));
+    CHECK_EQ(-EPERM, weft_for_each_concurrent(1, 0, give_nothing, NULL, NULL));
+    weft_futures_free(set);
     CHECK_EQ(0, weft_addr_ip(&a, "127.0.0.1", 1));
     CHECK_EQ(-EPERM, weft_await(&f));
     CHECK_EQ(-EPERM, weft_timeout(WEFT_FOREVER, &f));
@@ -337,6 +386,7 @@ static void refuse_awaits(weft_task *t, weft_stream *s, weft_listener *l)
     CHECK_EQ(-EPERM, weft_select(&f));
     CHECK_EQ(-EPERM, weft_join_all_n(list, 1));
     CHECK_EQ(-EPERM, weft_try_join_all_n(list, 1));
+    CHECK_EQ(-EPERM, weft_join_all_with(list, 1, WEFT_JOIN_BIASED));
     CHECK(!weft_future_is_ready(&f)); /* untouched */
     CHECK_EQ(-EPERM, weft_sleep(0));
     CHECK_EQ(-EPERM, weft_sleep_until(0));
@@ -381,6 +431,7 @@ static void refuse_all(const struct place *p, bool in_task)
     refuse_tasks();
     refuse_spawns(in_task);
     refuse_futures();
+    refuse_sets(in_task);
     refuse_runtimes();
     refuse_runtime(p->rt);
     refuse_streams(p->stream);
