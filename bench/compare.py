@@ -68,11 +68,15 @@ WORKLOADS = [
     Workload("spawn_blocking_64", 200_000, twin=False),
     Workload("pool_seq", 200_000, twin=False),
     Workload("pool_64", 200_000, twin=False),
+    Workload("futures_unordered", 100, twin=False),
     Workload("timeout_ready", 2_000_000),
     Workload("timeout_armed", 2_000_000),
     Workload("xthread", 20_000, ["xthread_rt"], twin=False),
     Workload("memory", 1_000_000, ["memory", "memory_pte"]),
 ]
+
+# What a peer calls a metric, where that has another name here.
+ALIASES = {"fs_unordered": "futures_unordered"}
 
 HIGHER_IS_BETTER = {"idle_ticks_ticks", "blocked_ticks", "hog_ticks"}
 
@@ -103,6 +107,7 @@ class Peer:
 
 SELF_WAKE = {"yield_one": ["yield_one", "yield_one_sw"],
              "yield_many": ["yield_many", "yield_many_sw"],
+             "futures_unordered": ["fs_unordered"],
              "pool_seq": ["spawn_blocking_seq"], "pool_64": ["spawn_blocking_64"]}
 
 PEERS = [
@@ -118,7 +123,8 @@ def canonical(metric):
     """The name under which a metric is compared: without the count, alias resolved."""
     metric = re.sub(r"_\d{3,}$", "", metric)
     metric = re.sub(r"_\d{3,}_s$", "_s", metric)
-    return re.sub(r"_(selfwake|chan)$", "", metric)
+    metric = re.sub(r"_(selfwake|chan)$", "", metric)
+    return ALIASES.get(metric, metric)
 
 
 # ---------------------------------------------------------------------------------------------
