@@ -20,6 +20,7 @@
  *     actor.c     actors, and the table of acts        tree.c      acts: tasks and their children
  *     wait.c      acts: futures and combinators        timer.c     acts: clocks and deadlines
  *     hand.c      acts: futures polled by hand         machine.c   acts: the stack, the processor, fork
+ *     sets.c      acts: sets of futures, and loops
  *     flow.c      verified byte streams                net.c       acts: connections
  *     server.c    what they connect to                 lives.c     threads that make and end runtimes
  *     slot.c      one-shot hand-overs, the office      queue.c     bounded hand-overs
@@ -87,7 +88,7 @@ void soak_ledger_claim(void);
 /* --- the plan ---------------------------------------------------------------------------- */
 
 #define SOAK_RUNTIMES 3
-#define SOAK_ACTS     40
+#define SOAK_ACTS     48
 
 enum soak_ending {
     SOAK_DRAIN,      /* every task ends by itself */
@@ -302,6 +303,7 @@ soak_act soak_act_join, soak_act_cancel, soak_act_detach, soak_act_storm, soak_a
     soak_act_budget, soak_act_misuse, soak_act_locals;
 soak_act soak_act_yield, soak_act_slot, soak_act_select, soak_act_keep, soak_act_join_all,
     soak_act_try_join_all, soak_act_nested, soak_act_queue, soak_act_haunted;
+soak_act soak_act_set, soak_act_fan_out, soak_act_loop, soak_act_task_loop;
 soak_act soak_act_sleep, soak_act_timeout, soak_act_deadline, soak_act_tick, soak_act_reset,
     soak_act_far;
 soak_act soak_act_hand;
