@@ -4,8 +4,8 @@
  *
  * IDEA     All tokens of a tree share one lock, and each operation on the tree is a few steps under it. A token that
  *          is cancelled leaves the tree at once, for good; what it has to tell, to who waits for it and to its
- *          children, becomes the tree's work. Whoever cancels anything does the work until there is none left, a bounded
- *          number of steps at a time, so that a tree of any depth or width holds the lock for a moment only.
+ *          children, becomes the tree's work. Whoever cancels anything does the work until there is none left, a
+ *          bounded number of steps at a time, so that a tree of any depth or width holds the lock for a moment only.
  *          A token without a handle that has one child is replaced by it, and one that has none is taken out. So
  *          every such token that is left joins at least two others: their number stays below that of the handles, and
  *          freeing takes a constant time.
@@ -19,10 +19,11 @@
  *     C4   When the tree has no work, all below a cancelled token are cancelled.
  * ORDER    The flag is written under the lock and read without: release in cancel_mark, acquire in cancel_is_set. It
  *          carries what the canceller wrote. The count of handles: each release carries to the last, which acquires.
- * REJECTED A lock for each token, taken from parent to child: cancelling then holds a chain of locks, and freeing an inner
- *          token locks its parent and all of its children. Moving the children of a freed token up one by one: a chain of
- *          n tokens above n children, freed from below, takes n * n steps.
- * TESTS    tests/model/test_cancel.c, tests/api/test_cancel_token.c, tests/stress/test_cancel.c, tests/fault/test_sync.c
+ * REJECTED A lock for each token, taken from parent to child: cancelling then holds a chain of locks, and freeing an
+ *          inner token locks its parent and all of its children. Moving the children of a freed token up one by one:
+ *          a chain of n tokens above n children, freed from below, takes n * n steps.
+ * TESTS    tests/model/test_cancel.c, tests/api/test_cancel_token.c, tests/stress/test_cancel.c,
+ *          tests/fault/test_sync.c
  */
 #include "sync/cancel.h"
 
@@ -228,7 +229,7 @@ void weft_cancel_token_free(weft_cancel_token *t)
     struct wf_list dead;
     bool waited_for;
 
-    /* acq_rel: pairs with itself in other threads; who frees the last handle has seen all that was done by the others */
+    /* acq_rel: pairs with itself in other threads; who frees the last handle has seen all that the others did */
     if (!t || wf_sub_u32(&t->handles, 1, WF_ACQ_REL) != 1)
         return;
     tree = t->tree;

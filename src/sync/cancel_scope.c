@@ -2,7 +2,8 @@
 /*
  * cancel_scope.c - a block of code that cancels a token when it is left.
  *
- * IDEA     The compiler's cleanup leaves the block. A panic does not come by there: the fiber is led out then (leave.h).
+ * IDEA     The compiler's cleanup leaves the block. A panic does not come by there: the fiber is led out then, by
+ *          the record of leave.h.
  * OWNS     A handle of the token, until it is left or disarmed.
  * WHO      Whoever entered it, on the same fiber.
  * TESTS    tests/api/test_cancel_token.c, test_cxx.cpp

@@ -31,8 +31,10 @@ WF_INLINE struct wf_wait *wf_wait_of(weft_future *f)
     return (struct wf_wait *)(void *)f->words;
 }
 
-/* In aux_, which only the owner of the future reads: it has been in line, so that others may have changed its state. */
+/* In aux_, which only the owner of the future reads. It has been in line, so that others may have changed its state;
+ * and it has brought a waker there. */
 #define WF_WAIT_PLACED 0x80000000u
+#define WF_WAIT_WAKER  0x40000000u
 
 WF_INLINE bool wf_wait_is_placed(const weft_future *f)
 {
@@ -54,7 +56,7 @@ WF_INLINE weft_poll wf_wait_poll(weft_future *f, const weft_context *cx, struct 
                                  struct wf_waitq *q, wf_wait_look *look)
 {
     weft_wakeable *mine = cx ? cx->waker_.target_ : NULL, *spare = NULL, *old = NULL;
-    bool brought = !cx || !wf_wait_is_placed(f), ready;
+    bool brought = !cx || !(f->aux_ & WF_WAIT_WAKER), ready;
     struct wf_wait *w = wf_wait_of(f);
 
     if (brought)
@@ -79,10 +81,11 @@ WF_INLINE weft_poll wf_wait_poll(weft_future *f, const weft_context *cx, struct 
         w->waiter.state = WF_WAITER_IDLE;
     } else {
         wf_waitq_push(q, &w->waiter, spare);
-        f->aux_ |= WF_WAIT_PLACED;
         spare = NULL;
     }
     wf_unlock(l);
+    if (!ready)
+        f->aux_ |= cx ? WF_WAIT_PLACED | WF_WAIT_WAKER : WF_WAIT_PLACED;
     wf_wakeable_release(old);
     wf_wakeable_release(spare);
     return ready ? WEFT_READY : WEFT_PENDING;

@@ -482,8 +482,8 @@ END_TEST
 
 /* --- large trees -------------------------------------------------------------------------------------- */
 
-/* 100,000 in a plain build: with a recursion the stack would overflow, and with a cost that grows by the square the time
- * would run out. */
+/* 100,000 in a plain build: with a recursion the stack would overflow, and with a cost that grows by the square
+ * the time would run out. */
 static size_t many(void)
 {
     return (size_t)test_scaled(100000);

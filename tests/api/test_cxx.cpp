@@ -194,6 +194,49 @@ TEST(a_deadline_is_left_by_break_continue_return_and_throw)
 
 END_TEST
 
+static weft_once once_in_cxx = WEFT_ONCE_INIT;
+static weft_set_once set_in_cxx = WEFT_SET_ONCE_INIT;
+static weft_notify notify_in_cxx = WEFT_NOTIFY_INIT;
+static weft_barrier barrier_in_cxx = WEFT_BARRIER_INIT(1);
+
+static void cancels_by_throw(weft_cancel_token *t, bool disarm)
+{
+    WEFT_CANCEL_SCOPE(guard, t)
+    {
+        if (disarm)
+            weft_cancel_scope_disarm(guard);
+        throw std::runtime_error("out");
+    }
+}
+
+static int cancel_scopes(void *)
+{
+    for (int disarm = 0; disarm < 2; disarm++) {
+        weft_cancel_token *t = weft_cancel_token_new(nullptr);
+
+        try {
+            cancels_by_throw(t, disarm != 0);
+        } catch (const std::runtime_error &) {
+            CHECK_EQ(disarm == 0, weft_cancel_token_is_cancelled(t));
+        }
+        weft_cancel_token_free(t);
+    }
+    CHECK_EQ(0, weft_once_run(&once_in_cxx, [](void *) { return 0; }, nullptr));
+    (void)weft_set_once_set(&set_in_cxx, &set_in_cxx);
+    CHECK(weft_set_once_get(&set_in_cxx) == &set_in_cxx);
+    weft_notify_one(&notify_in_cxx);
+    CHECK_EQ(0, weft_notify_wait(&notify_in_cxx));
+    CHECK_EQ(1, weft_barrier_wait(&barrier_in_cxx));
+    return 0;
+}
+
+TEST(a_cancel_scope_is_left_by_throw)
+{
+    test_run(cancel_scopes, NULL);
+}
+
+END_TEST
+
 /* Ends when it is cancelled; cleans up in a shield. */
 static int cleans_up(void *arg)
 {
@@ -593,7 +636,7 @@ TEST(a_runtime_is_built_from_a_config)
 END_TEST
 
 TEST_MAIN("cxx", the_templates_are_the_macros_of_c,
-          a_deadline_is_left_by_break_continue_return_and_throw,
+          a_deadline_is_left_by_break_continue_return_and_throw, a_cancel_scope_is_left_by_throw,
           an_exception_is_thrown_and_caught_on_the_stack_of_a_fiber,
           an_exception_that_nobody_catches_ends_the_program,
           a_shield_lets_a_cancelled_task_wait, tasks_are_spawned_from_functions_and_lambdas,

@@ -29,8 +29,7 @@ static inline void bell_retain(weft_wakeable *w)
 
 static inline void bell_wake(weft_wakeable *w)
 {
-    /* relaxed: an object that is waited for carries what it tells by its own lock */
-    wf_store_u32(&bell_of(w)->rung, 1, WF_RELAXED);
+    wf_store_u32(&bell_of(w)->rung, 1, WF_RELEASE);
 }
 
 static inline void bell_release(weft_wakeable *w)
@@ -57,12 +56,24 @@ static inline weft_poll bell_poll(struct bell *b, weft_future *f)
     return weft_future_poll(f, &cx);
 }
 
-/* Until it is ready; its result. It may have been polled before. */
+/* Until it is ready; its result. It may have been polled before. What is told is not carried by the wake: an object
+ * with a lock carries it by that. */
 static inline ssize_t bell_await(struct bell *b, weft_future *f)
 {
     while (bell_poll(b, f) == WEFT_PENDING) {
         model_block(bell_has_rung, b, UINT64_MAX);
         wf_store_u32(&b->rung, 0, WF_RELAXED);
+    }
+    return f->result;
+}
+
+/* The same where it is. */
+static inline ssize_t bell_await_carried(struct bell *b, weft_future *f)
+{
+    while (bell_poll(b, f) == WEFT_PENDING) {
+        do
+            model_block(bell_has_rung, b, UINT64_MAX);
+        while (!wf_swap_u32(&b->rung, 0, WF_ACQUIRE));
     }
     return f->result;
 }

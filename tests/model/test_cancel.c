@@ -68,7 +68,11 @@ static void free_all(void)
 
 static void end_cancelled(void)
 {
+    weft_cancel_token *late = weft_cancel_token_new(leaf[0]);
+
     CHECK(weft_cancel_token_is_cancelled(leaf[0]) && weft_cancel_token_is_cancelled(leaf[1]));
+    CHECK(weft_cancel_token_is_cancelled(late));
+    weft_cancel_token_free(late);
     free_all();
 }
 
@@ -89,6 +93,43 @@ static void frees_inner(void)
 static void frees_last(void)
 {
     weft_cancel_token_free(leaf[1]);
+}
+
+/* It has stayed below the root, whatever was freed between them. */
+static void end_of_last(void)
+{
+    CHECK(weft_cancel_token_is_cancelled(leaf[1]));
+    weft_cancel_token_free(leaf[1]);
+    end();
+}
+
+/* Both children of a token without a handle leave it. */
+static void frees_middle(void)
+{
+    weft_cancel_token_free(middle);
+}
+
+static void leave(unsigned i)
+{
+    weft_cancel_token_cancel(leaf[i]);
+    CHECK(!weft_cancel_token_is_cancelled(root));
+    weft_cancel_token_free(leaf[i]);
+}
+
+static void first_leaves(void)
+{
+    leave(0);
+}
+
+static void second_leaves(void)
+{
+    leave(1);
+}
+
+static void end_of_root(void)
+{
+    weft_cancel_token_free(root);
+    end();
 }
 
 /* --- waiting --------------------------------------------------------------------------------------------- */
@@ -134,21 +175,15 @@ static void begin_waiting(void)
 {
     model_hush();
     begin();
-    weft_cancel_token_free(leaf[1]);
     for (int i = 0; i < 2; i++) {
-        future[i] = weft_cancel_token_cancelled_future(leaf[0]);
+        future[i] = weft_cancel_token_cancelled_future(middle);
         CHECK(bell_poll(&bell[i], &future[i]) == WEFT_PENDING);
     }
 }
 
-static void cancels_middle(void)
+static void cancels_root(void)
 {
-    weft_cancel_token_cancel(middle);
-}
-
-static void frees_leaf(void)
-{
-    weft_cancel_token_free(leaf[0]);
+    weft_cancel_token_cancel(root);
 }
 
 static void waits_on(void)
@@ -159,15 +194,25 @@ static void waits_on(void)
     model_reached(rc ? SHUT_DOWN : TOLD);
 }
 
+static void waits_in_vain(void)
+{
+    CHECK_EQ(-ESHUTDOWN, bell_await(&bell[0], &future[0]));
+}
+
 static void drops(void)
 {
     weft_future_drop(&future[1]);
 }
 
+/* Its children are not cancelled by that, and stay below the root. */
 static void end_waiting(void)
 {
+    CHECK(weft_cancel_token_is_cancelled(root) == weft_cancel_token_is_cancelled(leaf[0]));
+    weft_cancel_token_cancel(root);
+    CHECK(weft_cancel_token_is_cancelled(leaf[0]) && weft_cancel_token_is_cancelled(leaf[1]));
     weft_cancel_token_free(root);
-    weft_cancel_token_free(middle);
+    weft_cancel_token_free(leaf[0]);
+    weft_cancel_token_free(leaf[1]);
     end();
 }
 
@@ -187,8 +232,10 @@ static void uses_and_frees(void)
     weft_cancel_token_free(root);
 }
 
+/* The token has been replaced by its only child: it takes no memory, nor does the tree when that is freed. */
 static void end_handles(void)
 {
+    CHECK_EQ(2, model_live());
     weft_cancel_token_free(middle);
     end();
 }
@@ -205,17 +252,30 @@ const struct model_test model_tests[] = {
      .begin = begin,
      .thread = {cancels_and_frees, frees_inner, frees_last},
      .end = end},
+    {.name = "what is left below the root is cancelled with it",
+     .begin = begin,
+     .thread = {cancels_and_frees, frees_inner},
+     .end = end_of_last},
+    {.name = "a joint goes when its children leave it",
+     .begin = begin,
+     .thread = {frees_middle, first_leaves, second_leaves},
+     .end = end_of_root},
     {.name = "who waits is told, and sees what was written before",
      .begin = begin,
      .thread = {writes_and_cancels, waits, gives_up, asks},
      .end = free_all,
      .preemptions = 1,
      .must_reach = BIT(TOLD) | BIT(GAVE_UP) | BIT(SEEN) | BIT(UNSEEN)},
-    {.name = "a token is freed while it is waited for, and cancelled from above",
+    {.name = "waits for a token that is freed end",
      .begin = begin_waiting,
-     .thread = {cancels_middle, frees_leaf, waits_on, drops},
+     .thread = {frees_middle, waits_in_vain, drops},
+     .end = end_waiting},
+    {.name = "a token is freed while it is cancelled from above",
+     .begin = begin_waiting,
+     .thread = {frees_middle, cancels_root, waits_on, drops},
      .end = end_waiting,
      .preemptions = 1,
+     .stale = 1,
      .must_reach = BIT(TOLD) | BIT(SHUT_DOWN)},
     {.name = "the last handle takes the token along",
      .begin = begin_handles,

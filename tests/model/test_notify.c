@@ -6,7 +6,7 @@
 
 #include <weft/notify.h>
 
-enum { TAKEN, HANDED_ON, NEVER_THERE, TOO_LATE, IN_TIME, STORED, GIVEN, EVENTS_END };
+enum { TAKEN, HANDED_ON, NEVER_THERE, TOO_LATE, IN_TIME, STORED, GIVEN, AFTER_ALL, IN_LINE };
 
 #define BIT(event) (1u << (event))
 
@@ -70,20 +70,26 @@ static void end_of_one(void)
 static struct wf_atomic_u32 work;
 static unsigned message; /* plain: the notification carries it */
 
+/* The future goes as soon as it is over: whoever touches it afterwards is noticed. It is polled once more than it is
+ * woken, so also while it is told. */
 static void looks_and_waits(void)
 {
-    weft_future f = weft_notify_wait_future(&notify);
+    weft_future *f = model_alloc(sizeof(*f), 16);
 
+    *f = weft_notify_wait_future(&notify);
     /* relaxed: who is told too late sees it all the same */
-    if (!wf_load_u32(&work, WF_RELAXED)) {
-        CHECK_EQ(0, bell_await(&bell[0], &f));
+    if (wf_load_u32(&work, WF_RELAXED)) {
+        model_reached(TOO_LATE);
+        weft_future_drop(f);
+    } else {
+        (void)bell_poll(&bell[0], f);
+        (void)bell_poll(&bell[0], f);
+        CHECK_EQ(0, bell_await(&bell[0], f));
         CHECK_EQ(42, message);
         CHECK_EQ(1, wf_load_u32(&work, WF_RELAXED));
         model_reached(IN_TIME);
-        return;
     }
-    model_reached(TOO_LATE);
-    weft_future_drop(&f);
+    model_free(f);
 }
 
 static void makes_work_for_all(void)
@@ -132,6 +138,75 @@ static void end_three(void)
         weft_future_drop(&future[i]);
     CHECK(stored || take_permit());
     CHECK(!take_permit());
+    end();
+}
+
+/* --- one more, after all ------------------------------------------------------------------------ */
+
+static weft_future probe;
+static bool after_all;
+
+static void begin_probed(void)
+{
+    begin_three();
+    probe = weft_notify_wait_future(&notify);
+}
+
+/* That all are told is seen before all of them have been. */
+static void notifies_after_all(void)
+{
+    if (!weft_notify_enable(&probe)) {
+        weft_future_drop(&probe);
+        return;
+    }
+    after_all = true;
+    weft_notify_one(&notify);
+}
+
+static void end_probed(void)
+{
+    if (after_all)
+        model_reached(AFTER_ALL);
+    CHECK_EQ(after_all, take_permit());
+    for (int i = 0; i < 3; i++)
+        CHECK(bell_poll(&bell[i], &future[i]) == WEFT_READY);
+    CHECK(!take_permit());
+    end();
+}
+
+/* --- told while it is in line ------------------------------------------------------------------- */
+
+static weft_future *last;
+
+static void begin_last(void)
+{
+    begin_three();
+    last = model_alloc(sizeof(*last), 16);
+    *last = weft_notify_wait_future(&notify);
+    CHECK(bell_poll(&bell[0], last) == WEFT_PENDING);
+}
+
+/* Nobody has woken it yet, and the batch before it is being woken. */
+static void looks_early(void)
+{
+    bool rung = bell_has_rung(&bell[2]);
+
+    if (bell_poll(&bell[0], last) == WEFT_PENDING)
+        return;
+    if (!rung)
+        model_reached(IN_LINE);
+    model_free(last);
+    last = NULL;
+}
+
+static void end_last(void)
+{
+    if (last) {
+        CHECK(bell_poll(&bell[0], last) == WEFT_READY);
+        model_free(last);
+    }
+    for (int i = 0; i < 3; i++)
+        weft_future_drop(&future[i]);
     end();
 }
 
@@ -188,6 +263,16 @@ const struct model_test model_tests[] = {
      .thread = {notifies_all, notifies_all, notifies_one},
      .end = end_three,
      .must_reach = BIT(STORED) | BIT(GIVEN)},
+    {.name = "one that comes after all is for the next",
+     .begin = begin_probed,
+     .thread = {notifies_all, notifies_after_all},
+     .end = end_probed,
+     .must_reach = BIT(AFTER_ALL)},
+    {.name = "who is told while it is in line leaves it",
+     .begin = begin_last,
+     .thread = {notifies_all, looks_early},
+     .end = end_last,
+     .must_reach = BIT(IN_LINE)},
     {.name = "the wake goes to the waker of the last poll",
      .thread = {changes_its_waker, notifies},
      .end = end},
