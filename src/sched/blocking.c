@@ -183,7 +183,7 @@ static void pool_tell_waiter(weft_wakeable *target)
 }
 
 /* Whoever was told of room did not use it: the next one may. */
-static void pool_pass_room(struct weft_runtime *rt)
+void wf_blocking_unreserve(weft_runtime *rt)
 {
     weft_wakeable *waiter;
 
@@ -550,7 +550,7 @@ bool wf_pool_join(struct weft_runtime *rt, uint64_t until_ns)
 /* --- the calls --- */
 
 /* The queue is full: a fiber waits. */
-static int blocking_wait_room(weft_runtime *rt, const char *call)
+int wf_blocking_reserve(weft_runtime *rt, const char *call)
 {
     weft_future room = room_future(rt);
     bool full;
@@ -584,14 +584,14 @@ static int blocking_spawn(const char *call, const weft_task_options *options, we
         wf_log("%s: called outside a task; plain threads use weft_spawn_blocking_on", call);
         return -EPERM;
     }
-    rc = blocking_wait_room(wf_runtime_of(th->sched), call);
+    rc = wf_blocking_reserve(wf_runtime_of(th->sched), call);
     if (rc < 0)
         return rc;
     th = wf_thread_self();
     t = wf_task_new_blocking(th, th->sched, &p);
     if (!t) {
         wf_log("%s: no memory for a task", call);
-        pool_pass_room(wf_runtime_of(th->sched));
+        wf_blocking_unreserve(wf_runtime_of(th->sched));
         return -ENOMEM;
     }
     wf_task_publish(th, t, 1);

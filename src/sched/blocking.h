@@ -9,6 +9,11 @@
 
 void wf_pool_init(struct weft_runtime *rt);
 
+/* Before a task for the pool is made: room in its queue. A fiber waits for it; -EAGAIN for others, with a message. Then
+ * the task is published, or the room given up. */
+WF_SUSPENDS int wf_blocking_reserve(struct weft_runtime *rt, const char *call);
+void wf_blocking_unreserve(struct weft_runtime *rt);
+
 /* The scheduler's up-calls, see task.h. */
 void wf_pool_spawned(struct wf_scheduler *s, struct wf_thread *th, struct weft_task *t);
 void wf_pool_cancelled(struct wf_scheduler *s, struct weft_task *t);

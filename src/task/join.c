@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "task/await.h"
 #include "task/future.h"
+#include "task/on_end.h"
 #include "task/thread_wait.h"
 #include "task/waker.h"
 
@@ -36,10 +37,10 @@ static weft_poll join_register(weft_future *f, weft_context *cx)
     if (!wf_task_join_claim(t))
         /* acquire in is_complete: a task that has ended needs no slot */
         return join_ready(f, wf_task_is_complete(t) ? 0 : -EBUSY);
-    t->joiner = wf_wakeable_retain(cx->waker_.target_);
+    *wf_task_joiner(t) = wf_wakeable_retain(cx->waker_.target_);
     if (!wf_task_join_arm(t)) {
-        wf_wakeable_release(t->joiner);
-        t->joiner = NULL;
+        wf_wakeable_release(*wf_task_joiner(t));
+        *wf_task_joiner(t) = NULL;
         return join_ready(f, 0);
     }
     f->words[JOIN_TARGET] = (uintptr_t)cx->waker_.target_;

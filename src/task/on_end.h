@@ -14,6 +14,8 @@
  *              ...                             it can be cancelled, and does not run yet
  *              wf_task_start(th, t);
  *
+ *          One that is to be joined all the same has a place for the joiner in the record.
+ *
  * OWNS     While the task lives its life reference keeps the record; from `ended` on that reference is the
  *          record's, to be given up by wf_task_release. Who takes the record back before is left with nothing: a
  *          record that is not told must not be looked at.
@@ -31,6 +33,7 @@
 struct wf_on_end {
     struct weft_task *task; /* set once */
     void (*ended)(struct wf_on_end *e);
+    weft_wakeable *joiner; /* of one that can be joined: by the JOIN bits of its state */
 };
 
 /* The task can be found from here on, and be cancelled. No handle is made; and nobody else joins it: -EBUSY. */
@@ -40,6 +43,24 @@ WF_INLINE void wf_on_end_expose(struct wf_thread *th, struct weft_task *t, struc
     *e = (struct wf_on_end){.task = t, .ended = ended};
     t->on_end = e;
     wf_task_expose(th, t, 0, WF_TASK_ON_END | WF_TASK_JOIN_CLAIM);
+}
+
+/* The same with a number of handles, by which it can be joined as any other: who joins is woken once the record has
+ * been told. Such a record is not taken back. */
+WF_INLINE void wf_on_end_expose_joinable(struct wf_thread *th, struct weft_task *t,
+                                         struct wf_on_end *e, void (*ended)(struct wf_on_end *e),
+                                         unsigned handles)
+{
+    *e = (struct wf_on_end){.task = t, .ended = ended};
+    t->on_end = e;
+    wf_task_expose(th, t, handles, WF_TASK_ON_END);
+}
+
+/* Where the waker of a joiner lies. By who has claimed the place. */
+WF_INLINE weft_wakeable **wf_task_joiner(struct weft_task *t)
+{
+    /* relaxed: a record is there since before the task was published, or was taken back before anybody claimed */
+    return wf_load_u64(&t->state, WF_RELAXED) & WF_TASK_ON_END ? &t->on_end->joiner : &t->joiner;
 }
 
 /* The task is to end by itself, as one that was detached. False: it has ended, and `ended` is called or was. */

@@ -127,14 +127,12 @@ void wf_task_state_complete(struct weft_task *t)
             wf_task_destroy(t);
         return;
     }
-    if (old & WF_TASK_ON_END) {
+    joiner = old & WF_TASK_JOIN_WAKER ? *wf_task_joiner(t) : NULL;
+    if (old & WF_TASK_ON_END)
         t->on_end->ended(t->on_end);
-        return;
-    }
-    joiner = t->joiner;
-    t->joiner = NULL;
     wf_wakeable_wake(joiner);
-    wf_task_release(t);
+    if (!(old & WF_TASK_ON_END))
+        wf_task_release(t);
 }
 
 void wf_task_retain(struct weft_task *t)
