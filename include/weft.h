@@ -25,6 +25,7 @@
 #include <weft/runtime.h>
 #include <weft/stream.h>
 #include <weft/task.h>
+#include <weft/task_tracker.h>
 #include <weft/time.h>
 
 #endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tracker_spawn.c - tasks that are counted by a tracker.
+ *
+ * IDEA     A record behind the task's header (on_end.h) names the tracker. The task is counted before it is there,
+ *          and until it has ended, whichever way that happens; the record goes with the header.
+ * OWNS     The record keeps the tracker through the count.
+ * WHO      As the spawns without a tracker.
+ * TESTS    tests/api/test_task_tracker.c, tests/fault/test_sync.c
+ */
+#include "base/log.h"
+#include "sched/blocking.h"
+#include "sched/life.h"
+#include "sched/runtime.h"
+#include "sync/tracker.h"
+#include "task/on_end.h"
+
+#include <errno.h>
+#include <weft/blocking.h>
+
+struct tracked {
+    struct wf_on_end on_end;
+    weft_task_tracker *tracker;
+};
+
+static void tracked_ended(struct wf_on_end *e)
+{
+    weft_task_tracker *tr = wf_container_of(e, struct tracked, on_end)->tracker;
+
+    wf_task_release(e->task);
+    wf_tracker_leave(tr);
+}
+
+typedef struct weft_task *tracked_new(struct wf_thread *th, struct wf_scheduler *s,
+                                      const struct wf_spawn *p);
+
+/* Make it and let it run. out NULL: detached. */
+static int tracked_start(weft_task_tracker *tr, struct wf_scheduler *s, tracked_new *new,
+                         const struct wf_spawn *p, weft_task **out)
+{
+    struct wf_thread *th = wf_thread_self();
+    struct weft_task *t;
+    struct tracked *r;
+
+    wf_tracker_enter(tr);
+    t = new (th, s, p);
+    if (!t) {
+        wf_tracker_leave(tr);
+        return -ENOMEM;
+    }
+    r = wf_task_behind(t, p->copy_size);
+    r->tracker = tr;
+    wf_on_end_expose_joinable(th, t, &r->on_end, tracked_ended, out ? 1 : 0);
+    if (out)
+        *out = t;
+    wf_task_start(th, t);
+    return 0;
+}
+
+/* From a task, into its runtime: every way but two ends here. */
+static int tracked_spawn(const char *call, weft_task_tracker *tr, struct wf_spawn *p,
+                         weft_task **out)
+{
+    struct wf_thread *th = wf_thread_self();
+    int rc;
+
+    if (!tr)
+        return wf_misuse(-EINVAL, "%s: the tracker is NULL", call);
+    p->behind = sizeof(struct tracked);
+    rc = wf_spawn_check(call, p);
+    if (rc < 0)
+        return rc;
+    if (!th) {
+        wf_log("%s: called outside a task; plain threads use weft_task_tracker_spawn_on", call);
+        return -EPERM;
+    }
+    rc = tracked_start(tr, th->sched, p->async ? wf_task_new_async : wf_task_new_fiber, p, out);
+    if (rc == -ENOMEM)
+        wf_log("%s: no memory for a task", call);
+    return rc;
+}
+
+weft_task *weft_task_tracker_spawn_at(const char *site, weft_task_tracker *tr, weft_fn *fn,
+                                      void *arg)
+{
+    weft_task_options o = {.site = site};
+    struct wf_spawn p = {.options = &o, .fn = fn, .arg = arg};
+    weft_task *t = NULL;
+
+    (void)tracked_spawn("weft_task_tracker_spawn", tr, &p, &t);
+    return t;
+}
+
+weft_task *weft_task_tracker_spawn_copy_at(const char *site, weft_task_tracker *tr, weft_fn *fn,
+                                           const void *args, size_t size)
+{
+    weft_task_options o = {.site = site};
+    struct wf_spawn p = {.options = &o, .fn = fn, .copy = args, .copy_size = size};
+    weft_task *t = NULL;
+
+    (void)tracked_spawn("weft_task_tracker_spawn_copy", tr, &p, &t);
+    return t;
+}
+
+weft_task *weft_task_tracker_spawn_with_at(const char *site, weft_task_tracker *tr,
+                                           const weft_task_options *options, weft_fn *fn, void *arg)
+{
+    weft_task_options o = wf_spawn_sited(site, options);
+    struct wf_spawn p = {.options = &o, .fn = fn, .arg = arg};
+    weft_task *t = NULL;
+
+    (void)tracked_spawn("weft_task_tracker_spawn_with", tr, &p, &t);
+    return t;
+}
+
+weft_task *weft_task_tracker_spawn_async_at(const char *site, weft_task_tracker *tr,
+                                            const weft_async_type *type, const void *state)
+{
+    weft_task_options o = {.site = site};
+    struct wf_spawn p = {
+        .options = &o, .async = type, .copy = state, .copy_size = type ? type->size : 0};
+    weft_task *t = NULL;
+
+    (void)tracked_spawn("weft_task_tracker_spawn_async", tr, &p, &t);
+    return t;
+}
+
+int weft_task_tracker_go_at(const char *site, weft_task_tracker *tr, weft_fn *fn, void *arg)
+{
+    weft_task_options o = {.site = site};
+    struct wf_spawn p = {.options = &o, .fn = fn, .arg = arg};
+
+    return tracked_spawn("weft_task_tracker_go", tr, &p, NULL);
+}
+
+int weft_task_tracker_go_copy_at(const char *site, weft_task_tracker *tr, weft_fn *fn,
+                                 const void *args, size_t size)
+{
+    weft_task_options o = {.site = site};
+    struct wf_spawn p = {.options = &o, .fn = fn, .copy = args, .copy_size = size};
+
+    return tracked_spawn("weft_task_tracker_go_copy", tr, &p, NULL);
+}
+
+weft_task *weft_task_tracker_spawn_blocking_at(const char *site, weft_task_tracker *tr,
+                                               const weft_task_options *options, weft_fn *fn,
+                                               void *arg)
+{
+    static const char call[] = "weft_task_tracker_spawn_blocking";
+    weft_task_options o = wf_spawn_sited(site, options);
+    struct wf_spawn p = {.options = &o, .fn = fn, .arg = arg, .behind = sizeof(struct tracked)};
+    struct wf_thread *th = wf_thread_self();
+    weft_task *t = NULL;
+    weft_runtime *rt;
+
+    if (!tr || wf_spawn_check(call, &p) < 0) {
+        (void)wf_misuse(-EINVAL, "%s: the tracker, or something else, is missing", call);
+        return NULL;
+    }
+    if (!th) {
+        wf_log("%s: called outside a task", call);
+        return NULL;
+    }
+    rt = wf_runtime_of(th->sched);
+    if (wf_blocking_reserve(rt, call) < 0)
+        return NULL;
+    if (tracked_start(tr, &rt->sched, wf_task_new_blocking, &p, &t) < 0) {
+        wf_log("%s: no memory for a task", call);
+        wf_blocking_unreserve(rt);
+    }
+    return t;
+}
+
+int weft_task_tracker_spawn_on_at(const char *site, weft_task_tracker *tr, weft_runtime *rt,
+                                  weft_task **t, const weft_task_options *options, weft_fn *fn,
+                                  void *arg)
+{
+    weft_task_options o = wf_spawn_sited(site, options);
+    struct wf_spawn p = {.options = &o, .fn = fn, .arg = arg, .behind = sizeof(struct tracked)};
+    int rc = wf_runtime_check_outside(rt, "weft_task_tracker_spawn_on");
+
+    if (rc < 0)
+        return rc;
+    if (!tr)
+        return wf_misuse(-EINVAL, "weft_task_tracker_spawn_on: the tracker is NULL");
+    rc = wf_spawn_check("weft_task_tracker_spawn_on", &p);
+    if (rc < 0)
+        return rc;
+    rc = wf_runtime_spawn_begin(rt);
+    if (rc < 0)
+        return rc;
+    return wf_runtime_spawn_end(rt, tracked_start(tr, &rt->sched, wf_task_new_fiber, &p, t));
+}
+
+/* The functions behind the macros of the same name. */
+weft_task *(weft_task_tracker_spawn)(weft_task_tracker *tr, weft_fn *fn, void *arg)
+{
+    return weft_task_tracker_spawn_at(NULL, tr, fn, arg);
+}
+
+weft_task *(weft_task_tracker_spawn_copy)(weft_task_tracker *tr, weft_fn *fn, const void *args,
+                                          size_t size)
+{
+    return weft_task_tracker_spawn_copy_at(NULL, tr, fn, args, size);
+}
+
+weft_task *(weft_task_tracker_spawn_with)(weft_task_tracker *tr, const weft_task_options *options,
+                                          weft_fn *fn, void *arg)
+{
+    return weft_task_tracker_spawn_with_at(NULL, tr, options, fn, arg);
+}
+
+weft_task *(weft_task_tracker_spawn_async)(weft_task_tracker *tr, const weft_async_type *type,
+                                           const void *state)
+{
+    return weft_task_tracker_spawn_async_at(NULL, tr, type, state);
+}
+
+weft_task *(weft_task_tracker_spawn_blocking)(weft_task_tracker *tr,
+                                              const weft_task_options *options, weft_fn *fn,
+                                              void *arg)
+{
+    return weft_task_tracker_spawn_blocking_at(NULL, tr, options, fn, arg);
+}
+
+int(weft_task_tracker_go)(weft_task_tracker *tr, weft_fn *fn, void *arg)
+{
+    return weft_task_tracker_go_at(NULL, tr, fn, arg);
+}
+
+int(weft_task_tracker_go_copy)(weft_task_tracker *tr, weft_fn *fn, const void *args, size_t size)
+{
+    return weft_task_tracker_go_copy_at(NULL, tr, fn, args, size);
+}
+
+int(weft_task_tracker_spawn_on)(weft_task_tracker *tr, weft_runtime *rt, weft_task **t,
+                                const weft_task_options *options, weft_fn *fn, void *arg)
+{
+    return weft_task_tracker_spawn_on_at(NULL, tr, rt, t, options, fn, arg);
+}
