@@ -14,6 +14,7 @@
 #include <weft/blocking.h>
 #include <weft/cancel.h>
 #include <weft/channel.h>
+#include <weft/condvar.h>
 #include <weft/errno.h>
 #include <weft/future.h>
 #include <weft/futures.h>

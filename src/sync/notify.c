@@ -38,7 +38,9 @@ _Static_assert(sizeof(struct notify) <= sizeof(weft_notify), "weft_notify is too
 
 enum { NOTIFY_FROM }; /* words: the turn in which the future was made */
 
-#define NOTIFY_ENABLING 1u /* in aux_: this poll takes a place, and brings no waker */
+/* In aux_: this poll takes a place, whatever the budget is; and with the second one it brings no waker. */
+#define NOTIFY_PLACING 1u
+#define NOTIFY_SILENT  2u
 
 static struct notify *notify_of(weft_notify *n)
 {
@@ -158,8 +160,9 @@ static weft_poll notified_poll(weft_future *f, weft_context *cx)
     struct notify *n = w->object;
     weft_poll poll;
 
-    if (f->aux_ & NOTIFY_ENABLING)
-        return wf_wait_poll(f, NULL, &n->lock, &n->line, notified_look);
+    if (f->aux_ & NOTIFY_PLACING)
+        return wf_wait_poll(f, f->aux_ & NOTIFY_SILENT ? NULL : cx, &n->lock, &n->line,
+                            notified_look);
     if (!wf_coop_proceed(cx))
         return WEFT_PENDING;
     poll = wf_wait_poll(f, cx, &n->lock, &n->line, notified_look);
@@ -210,19 +213,30 @@ weft_future weft_notify_wait_future(weft_notify *n)
     return wf_notify_future(n);
 }
 
+static weft_poll notified_place(weft_future *f, weft_context *cx, uint32_t how)
+{
+    weft_poll poll;
+
+    f->aux_ |= how;
+    poll = weft_future_poll(f, cx);
+    f->aux_ &= ~how;
+    return poll;
+}
+
+void wf_notify_place(weft_future *f, weft_context *cx)
+{
+    (void)notified_place(f, cx, NOTIFY_PLACING);
+}
+
 bool weft_notify_enable(weft_future *f)
 {
     weft_context nobody = weft_context_of(NULL);
-    weft_poll poll;
 
     if (!f || f->type != &notified_type) {
         (void)wf_misuse(-EINVAL, "weft_notify_enable: not a future of weft_notify_wait_future");
         return true;
     }
-    f->aux_ |= NOTIFY_ENABLING;
-    poll = weft_future_poll(f, &nobody);
-    f->aux_ &= ~NOTIFY_ENABLING;
-    return poll == WEFT_READY;
+    return notified_place(f, &nobody, NOTIFY_PLACING | NOTIFY_SILENT) == WEFT_READY;
 }
 
 /* Is it there already? Only a glance, unless it looks so: the future's poll asks in earnest. */

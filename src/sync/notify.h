@@ -17,4 +17,7 @@ void wf_notify_signal(weft_notify *n, uint32_t flags);
 /* weft_notify_wait_future, of a notify that is there. */
 weft_future wf_notify_future(weft_notify *n);
 
+/* Take its place in line, with the waker of the context and whatever is left of the budget. */
+void wf_notify_place(weft_future *f, weft_context *cx);
+
 #endif
