@@ -171,6 +171,7 @@ weft_task *weft_task_tracker_spawn_blocking_at(const char *site, weft_task_track
     return t;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): one parameter more than weft_spawn_on_at */
 int weft_task_tracker_spawn_on_at(const char *site, weft_task_tracker *tr, weft_runtime *rt,
                                   weft_task **t, const weft_task_options *options, weft_fn *fn,
                                   void *arg)

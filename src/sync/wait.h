@@ -10,7 +10,7 @@
  *          dropped: objects by value are the user's, those on the heap are counted by who waits.
  * WHO      The future's owner, from any thread. The waiter's state is written by others only while it is queued, under
  *          the lock.
- * TESTS    tests/model/test_notify.c and those of each object; tests/unit/test_wait.c
+ * TESTS    tests/model/test_notify.c and those of each object
  */
 #ifndef WF_SYNC_WAIT_H
 #define WF_SYNC_WAIT_H
