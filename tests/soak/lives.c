@@ -275,7 +275,9 @@ void soak_life_abandon(uint64_t rand)
 {
     static unsigned inside; /* a task that is abandoned refers to it for ever */
     weft_config c = soak_plan_config(&rand);
-    bool single = c.flavor == WEFT_CURRENT_THREAD || c.worker_threads == 1;
+    /* With a monitor even a single worker has a hub: somebody may stand in for it. */
+    bool single = c.flavor == WEFT_CURRENT_THREAD ||
+                  (c.worker_threads == 1 && c.monitor == WEFT_OFF);
     struct soak_gauge before = soak_gauge_read(), after;
     weft_runtime *rt;
     weft_task *t;
