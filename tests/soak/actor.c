@@ -54,6 +54,7 @@ const struct soak_act_entry soak_acts[] = {
     ACT(tick, SOAK_SPAWNS | SOAK_TIMES),
     ACT(reset, SOAK_WAITS | SOAK_TIMES),
     ACT(far, SOAK_SPAWNS),
+    ACT(party, SOAK_SPAWNS),
     ACT(hand, 0),
     ACT(hog, SOAK_DEAR),
     ACT(block, SOAK_DEAR),

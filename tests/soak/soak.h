@@ -24,6 +24,7 @@
  *     flow.c      verified byte streams                net.c       acts: connections
  *     server.c    what they connect to                 lives.c     threads that make and end runtimes
  *     slot.c      one-shot hand-overs, the office      queue.c     bounded hand-overs
+ *     party.c     an act: notifying, meeting, waiting for tokens and conditions
  *     attic.c     wakers that are kept                 stackless.c tasks without a stack
  *     ledger.c    what began and what ended            gauge.c     descriptors, threads, memory
  *     watch.c     the watchdog and the verdict
@@ -61,6 +62,7 @@ enum soak_kind {
     SOAK_SLOT,   /* slot.c */
     SOAK_ITEM,   /* pushed; popped or left over: queue.c */
     SOAK_HAND,   /* hand.c */
+    SOAK_MEMBER, /* of a party: came; went */
     SOAK_STREAM, /* opened; closed */
     SOAK_SERVED, /* accepted; its task ended */
     SOAK_WORKER, /* a worker's thread */
@@ -306,6 +308,7 @@ soak_act soak_act_yield, soak_act_slot, soak_act_select, soak_act_keep, soak_act
 soak_act soak_act_set, soak_act_fan_out, soak_act_loop, soak_act_task_loop;
 soak_act soak_act_sleep, soak_act_timeout, soak_act_deadline, soak_act_tick, soak_act_reset,
     soak_act_far;
+soak_act soak_act_party;
 soak_act soak_act_hand;
 soak_act soak_act_hog, soak_act_block, soak_act_deep, soak_act_large, soak_act_exec;
 soak_act soak_act_net, soak_act_refused, soak_act_listener, soak_act_crowd, soak_act_pair;
