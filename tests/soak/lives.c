@@ -184,8 +184,12 @@ static struct soak_living *life_living(void)
 {
     static struct soak_living all[64];
     static unsigned next;
-    struct soak_living *l = &all[__atomic_fetch_add(&next, 1, __ATOMIC_RELAXED) % 64];
+    struct soak_living *l;
 
+    /* Another thread may go through as many lives while one of ours lasts. */
+    do
+        l = &all[__atomic_fetch_add(&next, 1, __ATOMIC_RELAXED) % 64];
+    while (__atomic_exchange_n(&l->taken, 1, __ATOMIC_ACQUIRE));
     __atomic_store_n(&l->alive, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&l->not_yet_begun, 0, __ATOMIC_RELAXED);
     return l;
@@ -233,6 +237,7 @@ static void life_run(uint64_t *rand)
             life_join(l.kept[i], l.values[i]);
     while (__atomic_load_n(&l.living->alive, __ATOMIC_ACQUIRE))
         life_pause();
+    __atomic_store_n(&l.living->taken, 0, __ATOMIC_RELEASE);
     soak_slot_put(l.go);
     soak_moved();
 }

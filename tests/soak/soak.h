@@ -129,6 +129,7 @@ void soak_plan_make(struct soak_plan *p, uint64_t seed, unsigned round, weft_dur
 struct soak_living {
     unsigned alive;    /* tasks and threads; the workers' from the beginning */
     int not_yet_begun; /* threads that were counted before they began */
+    unsigned taken;    /* by a life that is not over */
 };
 
 weft_config soak_plan_config(uint64_t *rand);
