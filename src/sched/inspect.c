@@ -202,6 +202,7 @@ int weft_metrics_snapshot_sized(weft_runtime *rt, weft_metrics *m, size_t size)
     if (!rt || !m)
         return wf_misuse(-EINVAL, "weft_metrics_snapshot: NULL");
     all.workers = rt->workers;
+    all.finished = metric(&rt->pool.finished);
     for (unsigned i = 0; i < wf_runtime_seats(rt); i++) {
         const struct wf_seat *s = wf_runtime_seat(rt, i);
         weft_worker_metrics w;

@@ -376,6 +376,37 @@ static void check_bursts(const struct test_flavour *flavour)
     test_runtime_free(rt);
 }
 
+static int spawns_jobs(void *arg)
+{
+    weft_task *t[5];
+
+    (void)arg;
+    for (int i = 0; i < 5; i++)
+        t[i] = weft_spawn_blocking(nothing, NULL);
+    for (int i = 0; i < 5; i++)
+        CHECK_EQ(0, weft_join(t[i], NULL));
+    weft_detach(weft_spawn_blocking(nothing, NULL));
+    return 0;
+}
+
+TEST(jobs_that_have_ended_are_not_alive)
+{
+    for (size_t i = 0; i < test_flavour_count; i++) {
+        weft_runtime *rt = test_runtime_new(&test_flavours[i]);
+        weft_metrics m;
+
+        CHECK_EQ(0, weft_block_on(rt, spawns_jobs, NULL, NULL));
+        CHECK_EQ(0, weft_runtime_shutdown(rt, WEFT_FOREVER));
+        CHECK_EQ(0, weft_metrics_snapshot(rt, &m));
+        CHECK_EQ(7, m.spawned);
+        CHECK_EQ(7, m.finished);
+        CHECK_EQ(0, m.alive);
+        test_runtime_free(rt);
+    }
+}
+
+END_TEST
+
 TEST(a_million_tasks_at_once_all_run)
 {
     check_bursts(&two_workers);
@@ -392,4 +423,5 @@ END_TEST
 
 TEST_MAIN("metrics", hooks_are_called_in_balance, counters_move,
           a_task_knows_its_time_and_its_delay, dump_lists_every_live_task,
-          a_million_tasks_at_once_all_run, a_million_tasks_at_once_all_run_on_one_thread)
+          jobs_that_have_ended_are_not_alive, a_million_tasks_at_once_all_run,
+          a_million_tasks_at_once_all_run_on_one_thread)
