@@ -17,7 +17,8 @@
  *          cancels its timers where they were armed.
  * INVARIANTS
  *     W1   A timer of deadline d has the tick ceil(d / 2^16), or the wheel's tick if that is
- *          later, and fires in an advance to that tick or a later one: never early.
+ *          later, and fires in an advance to that tick or a later one: never early. An exact
+ *          advance, for clocks that stand still, fires it at any moment from d on.
  *     W2   Slots in use: on level 0 none before the digit of w->tick; on level k > 0 none at or
  *          before its digit k. So no slot is met twice in a turn and none holds two turns.
  *     W3   used[level] has the bit of a slot, and levels the bit of a level, exactly when it
@@ -127,6 +128,17 @@ static void wheel_publish(struct wf_wheel *w)
         wf_store_u64(&w->next, at, WF_RELAXED);
 }
 
+/* The same after an arming for that moment. */
+WF_INLINE void wheel_publish_armed(struct wf_wheel *w, uint64_t at)
+{
+    /* W6: nothing else was added. relaxed: see wf_wheel_next. */
+    if (at < wf_load_u64(&w->next, WF_RELAXED)) {
+        wf_store_u64(&w->next, at, WF_RELAXED);
+        /* A1.k of sched/park.c: whoever sleeps may have to be told */
+        wf_count_u64(&w->lowered, 1);
+    }
+}
+
 /* Put t where its deadline belongs, by W1, W2 and W7. Returns when it is due. */
 static uint64_t wheel_link(struct wf_wheel *w, struct wf_timer *t)
 {
@@ -177,13 +189,15 @@ static void wheel_count(struct wf_wheel *w, int64_t change)
     wf_store_u64(&w->count, wf_load_u64(&w->count, WF_RELAXED) + (uint64_t)change, WF_RELAXED);
 }
 
-/* The first timer of a slot of level 0 is due: take it and its target out. */
-static void wheel_fire(struct wf_wheel *w, unsigned slot, struct wheel_batch *batch)
+static struct wf_timer *wheel_timer_of(struct wf_list *link)
 {
-    struct wf_timer *t = wf_container_of(w->slots[slot].timers.next, struct wf_timer, link);
+    return wf_container_of(link, struct wf_timer, link);
+}
 
+/* A timer is due: take it and its target out. */
+static void wheel_fire(struct wf_wheel *w, struct wf_timer *t, struct wheel_batch *batch)
+{
     wf_debug_assert(wf_load_u32(&t->state, WF_RELAXED) == WF_TIMER_ARMED);
-    wf_debug_assert(wheel_tick_of(t->deadline) <= w->tick); /* W1 */
     __builtin_prefetch(t->link.next);
     wheel_unlink(w, t);
     wheel_count(w, -1);
@@ -197,7 +211,7 @@ static void wheel_fire(struct wf_wheel *w, unsigned slot, struct wheel_batch *ba
 static void wheel_relink(struct wf_wheel *w, struct wf_list *link)
 {
     link->next = link->prev = NULL;
-    wheel_link(w, wf_container_of(link, struct wf_timer, link));
+    wheel_link(w, wheel_timer_of(link));
 }
 
 /*
@@ -226,7 +240,7 @@ static unsigned wheel_spread(struct wf_wheel *w, unsigned max)
     front->prev = back->next = &w->cascade;
     if (n == 0)
         for (struct wf_list *link; n < 2 && (link = wf_list_pop_front(&w->cascade)); n++)
-            wheel_link(w, wf_container_of(link, struct wf_timer, link));
+            wheel_link(w, wheel_timer_of(link));
     return n;
 }
 
@@ -254,7 +268,10 @@ static bool wheel_turn(struct wf_wheel *w, uint64_t until, struct wheel_batch *b
         }
         w->tick = wheel_slot_tick(w, slot);
         if (slot < WF_WHEEL_SLOTS) {
-            wheel_fire(w, slot, batch);
+            struct wf_timer *t = wheel_timer_of(w->slots[slot].timers.next);
+
+            wf_debug_assert(wheel_tick_of(t->deadline) <= w->tick); /* W1 */
+            wheel_fire(w, t, batch);
         } else {
             wf_list_move_all(&w->cascade, &w->slots[slot].timers);
             wheel_slot_clear(w, slot);
@@ -304,7 +321,7 @@ static uint64_t wheel_check_list(const struct wf_wheel *w, const struct wf_list 
     uint64_t count = 0;
 
     WF_LIST_FOREACH(link, head) {
-        const struct wf_timer *t = wf_container_of(link, struct wf_timer, link);
+        const struct wf_timer *t = wheel_timer_of(link);
         uint64_t tick = wheel_tick_of(t->deadline);
 
         wf_assert(t->wheel == w);
@@ -376,12 +393,7 @@ void wf_timer_arm(struct wf_timer *t, struct wf_wheel *w, uint64_t deadline_ns,
     wf_store_u32(&t->state, WF_TIMER_ARMED, WF_RELAXED);
     at = wheel_link(w, t);
     wheel_count(w, 1);
-    /* W6: nothing else was added. relaxed: see wf_wheel_next. */
-    if (at < wf_load_u64(&w->next, WF_RELAXED)) {
-        wf_store_u64(&w->next, at, WF_RELAXED);
-        /* A1.k of sched/park.c: whoever sleeps may have to be told */
-        wf_count_u64(&w->lowered, 1);
-    }
+    wheel_publish_armed(w, at);
     wheel_unlock(w);
 }
 
@@ -407,13 +419,14 @@ static struct wf_wheel *wheel_lock_armed(struct wf_timer *t)
     return NULL;
 }
 
-bool wf_timer_cancel(struct wf_timer *t)
+/* Out of the wheel: its target, with the reference; NULL: it was not armed. */
+WF_INLINE weft_wakeable *wheel_take(struct wf_timer *t)
 {
     struct wf_wheel *w = wheel_lock_armed(t);
     weft_wakeable *target;
 
     if (!w)
-        return false;
+        return NULL;
     wheel_unlink(w, t);
     wheel_count(w, -1);
     wheel_publish(w);
@@ -421,7 +434,37 @@ bool wf_timer_cancel(struct wf_timer *t)
     /* relaxed: the lock is the order, and IDLE means something to the owner only */
     wf_store_u32(&t->state, WF_TIMER_IDLE, WF_RELAXED);
     wheel_unlock(w);
+    return target;
+}
+
+weft_wakeable *wf_timer_take(struct wf_timer *t)
+{
+    return wheel_take(t);
+}
+
+bool wf_timer_cancel(struct wf_timer *t)
+{
+    weft_wakeable *target = wheel_take(t);
+
+    if (!target)
+        return false;
     target->type->release(target);
+    return true;
+}
+
+bool wf_timer_rearm(struct wf_timer *t, uint64_t deadline_ns)
+{
+    struct wf_wheel *w = wheel_lock_armed(t);
+    uint64_t at;
+
+    if (!w)
+        return false;
+    wheel_unlink(w, t);
+    wheel_publish(w);
+    t->deadline = deadline_ns;
+    at = wheel_link(w, t);
+    wheel_publish_armed(w, at);
+    wheel_unlock(w);
     return true;
 }
 
@@ -441,6 +484,18 @@ bool wf_timer_retarget(struct wf_timer *t, weft_wakeable *target)
     return true;
 }
 
+/* Wake what has fired, outside the lock. Returns how many. */
+static unsigned wheel_wake(const struct wheel_batch *batch)
+{
+    for (unsigned i = 0; i < batch->count; i++) {
+        weft_wakeable *target = batch->targets[i];
+
+        target->type->wake(target);
+        target->type->release(target);
+    }
+    return batch->count;
+}
+
 unsigned wf_wheel_advance(struct wf_wheel *w, uint64_t now_ns)
 {
     struct wheel_batch batch;
@@ -457,13 +512,77 @@ unsigned wf_wheel_advance(struct wf_wheel *w, uint64_t now_ns)
         more = wheel_turn(w, now_ns >> WF_WHEEL_TICK_SHIFT, &batch);
         wheel_publish(w);
         wheel_unlock(w);
-        for (unsigned i = 0; i < batch.count; i++) {
-            weft_wakeable *target = batch.targets[i];
-
-            target->type->wake(target);
-            target->type->release(target);
-        }
-        fired += batch.count;
+        fired += wheel_wake(&batch);
     } while (more);
     return fired;
+}
+
+/*
+ * The wheel has come to the tick that has ended last: of the next one, which is under way, those timers whose deadline
+ * has come. They are all in one slot (W2). True: the batch is full.
+ */
+static bool wheel_turn_within(struct wf_wheel *w, uint64_t now_ns, struct wheel_batch *batch)
+{
+    uint64_t tick = w->tick + 1;
+    unsigned level = wheel_level_of(tick, w->tick);
+    struct wf_list *head, *next;
+
+    if (w->tick != now_ns >> WF_WHEEL_TICK_SHIFT || tick > WHEEL_TICK_MAX)
+        return false;
+    head = &w->slots[level * WF_WHEEL_SLOTS +
+                     (unsigned)(tick >> (level * WF_WHEEL_SLOT_BITS) & WHEEL_SLOT_MASK)]
+                .timers;
+    for (struct wf_list *link = head->next; link != head; link = next) {
+        next = link->next;
+        if (wheel_timer_of(link)->deadline > now_ns)
+            continue;
+        if (batch->count == WF_WHEEL_BATCH)
+            return true;
+        wheel_fire(w, wheel_timer_of(link), batch);
+    }
+    return false;
+}
+
+unsigned wf_wheel_advance_exactly(struct wf_wheel *w, uint64_t now_ns)
+{
+    struct wheel_batch batch;
+    unsigned fired = 0;
+    bool more;
+
+    do {
+        batch.count = 0;
+        wheel_lock(w);
+        more = wheel_turn(w, now_ns >> WF_WHEEL_TICK_SHIFT, &batch) ||
+               wheel_turn_within(w, now_ns, &batch);
+        wheel_publish(w);
+        wheel_unlock(w);
+        fired += wheel_wake(&batch);
+    } while (more);
+    return fired;
+}
+
+static uint64_t wheel_list_first(const struct wf_list *head)
+{
+    uint64_t first = WEFT_FOREVER;
+
+    WF_LIST_FOREACH(link, head) {
+        uint64_t deadline = wheel_timer_of(link)->deadline;
+
+        if (deadline < first)
+            first = deadline;
+    }
+    return first;
+}
+
+uint64_t wf_wheel_first(struct wf_wheel *w)
+{
+    uint64_t first, cascade;
+    unsigned slot;
+
+    wheel_lock(w);
+    slot = wheel_slot_earliest(w);
+    first = slot == WF_WHEEL_NEVER ? WEFT_FOREVER : wheel_list_first(&w->slots[slot].timers);
+    cascade = wheel_list_first(&w->cascade);
+    wheel_unlock(w);
+    return first < cascade ? first : cascade;
 }

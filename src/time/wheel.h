@@ -57,6 +57,15 @@ void wf_timer_arm(struct wf_timer *t, struct wf_wheel *w, uint64_t deadline_ns,
  */
 bool wf_timer_cancel(struct wf_timer *t);
 
+/* The same, but the reference to the target is the caller's now, instead of being released. NULL: it was not armed. */
+weft_wakeable *wf_timer_take(struct wf_timer *t);
+
+/*
+ * Another deadline for a timer that may be armed; the target stays. For its owner, on the thread that looks after the
+ * wheel. False: it is not armed, it has fired meanwhile.
+ */
+bool wf_timer_rearm(struct wf_timer *t, uint64_t deadline_ns);
+
 /*
  * Wake another target than the one given before. For the owner of t. True: the wheel owns the new
  * reference and has released the old. False: the timer is not armed, it has fired meanwhile; the
@@ -86,6 +95,15 @@ WF_INLINE bool wf_timer_fired(const struct wf_timer *t)
  * nothing. Returns the number of timers that this call fired.
  */
 unsigned wf_wheel_advance(struct wf_wheel *w, uint64_t now_ns);
+
+/*
+ * For a clock that stands still at now_ns: the same, and what is due within the tick that is under way. It looks at
+ * each timer of one slot.
+ */
+unsigned wf_wheel_advance_exactly(struct wf_wheel *w, uint64_t now_ns);
+
+/* The earliest deadline of any timer; WEFT_FOREVER: none. It looks at each timer of one slot. */
+uint64_t wf_wheel_first(struct wf_wheel *w);
 
 /*
  * The rest is for the implementation and its tests.
