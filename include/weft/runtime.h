@@ -100,7 +100,9 @@ typedef struct weft_config {
                                       to a waiter that does not come for it, is told on stderr;
                                       WEFT_FOREVER: never. Default: 1 s in debug builds of the
                                       library, else never */
-    uintptr_t spare_[2];           /* zero */
+    weft_switch start_paused;      /* WEFT_ON: its clock stands still from the beginning, see
+                                      weft_clock_pause; current-thread only; default off */
+    uintptr_t spare_[1];           /* zero */
 } weft_config;
 
 /*

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * weft/time.h - the clock, sleeping, and deadlines around blocks of code.
+ * weft/time.h - the clock, sleeping, deadlines around blocks of code, and a clock that tests can stop.
  *
- * All times are on the monotonic clock. A timer never fires early; on an idle
- * runtime it fires within about 0.15 ms.
+ * All times are on the monotonic clock, unless a test has stopped its runtime's: weft_clock_pause. A timer never
+ * fires early; on an idle runtime it fires within about 0.15 ms.
  */
 #ifndef WEFT_TIME_H
 #define WEFT_TIME_H
@@ -14,7 +14,8 @@
 extern "C" {
 #endif
 
-/* Now, on the monotonic clock. From any thread. */
+/* Now: on the clock of the runtime whose task or blocking job calls, which is the monotonic one unless a test has
+ * stopped it. From any thread. */
 WEFT_API weft_instant weft_now(void);
 
 /* at + d, saturating at WEFT_FOREVER. */
@@ -63,6 +64,38 @@ WEFT_API bool weft_deadline_passed(void);
 
 /* The nearest deadline around the running code; WEFT_FOREVER when there is none. */
 WEFT_API weft_instant weft_deadline_current(void);
+
+/*
+ * A clock that stands still, for tests: of a current-thread runtime, from one of its tasks, or from the beginning by
+ * weft_config.start_paused. Then weft_now, in its tasks and blocking jobs, gives the moment at which it was stopped,
+ * and all its timers go by that: sleeps, timeouts, deadlines. Other runtimes, plain
+ * threads, and the limit of a shutdown are not affected.
+ *
+ * When nothing is left to do the clock jumps to the next timer, and its task runs at exactly that moment: so a test
+ * in which hours pass takes no time, and comes to the same times whenever it is run. Nothing is left to do when no
+ * task is ready, no descriptor that a task waits for is, and no blocking job (weft_spawn_blocking, weft_blocking)
+ * is queued or runs. What is still on its way from another thread, process or machine does not hold the clock.
+ *
+ * Return 0, or
+ *          -EPERM       not in a task, or the runtime has worker threads
+ *          -EALREADY    (pause) it stands still; (resume) it runs
+ */
+WEFT_API int weft_clock_pause(void);
+/* It runs on, from where it is. */
+WEFT_API int weft_clock_resume(void);
+
+/*
+ * weft_clock_advance - move a clock that stands still by d.
+ *
+ * Awaits   until each task with a timer that has come due has been polled once: not, what they go on to wait for.
+ *          The clock jumps all the way: a task that ticks meets it late. To let time pass in order, sleep instead.
+ * Cancel   the clock has moved, if it returns after it was first pending.
+ * Returns  0
+ *          -EINVAL      the clock runs, or would come beyond 2^63 ns
+ *          -ECANCELED, -ETIMEDOUT as weft_await; -EPERM also on a runtime with worker threads
+ */
+WEFT_API int weft_clock_advance(weft_duration d);
+WEFT_API weft_future weft_clock_advance_future(weft_duration d);
 
 #ifdef WEFT_CLEANUP
 /* NOLINTBEGIN(bugprone-macro-parentheses): scope and once are names */

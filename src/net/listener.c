@@ -13,13 +13,13 @@
  *          registration there.
  * LOCKS    WF_RANK_LISTENER guards the line and the pause. Wakers are called outside it.
  */
-#include "base/clock.h"
 #include "base/list.h"
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "net/net.h"
 #include "net/stream.h"
+#include "task/now.h"
 #include "task/sleep.h"
 #include "task/waker.h"
 
@@ -233,7 +233,7 @@ static weft_poll accept_pause(weft_future *f, weft_context *cx, int rc)
         return accept_finish(f, -ESHUTDOWN, true);
     accept_set(a, ACCEPT_PAUSE);
     l->pause = (struct wf_timer){0};
-    wf_timer_arm(&l->pause, wf_thread_self()->wheel, wf_clock_now() + l->backoff,
+    wf_timer_arm(&l->pause, wf_thread_self()->wheel, wf_now() + l->backoff,
                  wf_wakeable_retain(cx->waker_.target_));
     return WEFT_PENDING;
 }

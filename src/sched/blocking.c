@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "sched/clock.h"
 #include "sched/life.h"
 #include "sched/relieve.h"
 #include "task/await.h"
@@ -59,8 +60,9 @@ static void pool_end_task(struct weft_runtime *rt, struct weft_task *t, int resu
         wf_locals_free(t);
     t->result = result;
     wf_task_end(t);
-    /* release: pairs with wf_runtime_alive; all that the task was is over */
+    /* release: pairs with wf_runtime_alive and clock_is_held; all that the task was is over */
     wf_add_u64(&rt->pool.finished, 1, WF_RELEASE);
+    wf_clock_job_ended(rt);
     wf_compiler_fence();
     /* relaxed: as in worker_finish */
     if (wf_load_u32(&rt->phase, WF_RELAXED) != WF_PHASE_OPEN)
@@ -462,6 +464,13 @@ static void pool_meet(struct weft_runtime *rt, const struct pool_need *need)
         pool_refuse(rt, rc);
 }
 
+static void pool_count_spawned(weft_runtime *rt)
+{
+    wf_lock(&rt->pool.lock);
+    wf_count_u64(&rt->pool.spawned, 1);
+    wf_unlock(&rt->pool.lock);
+}
+
 void wf_pool_spawned(struct wf_scheduler *s, struct wf_thread *th, struct weft_task *t)
 {
     weft_runtime *rt = wf_runtime_of(s);
@@ -471,6 +480,7 @@ void wf_pool_spawned(struct wf_scheduler *s, struct wf_thread *th, struct weft_t
     (void)th;
     if (wf_task_is_cancelled(t)) {
         /* Born so, into a runtime that closes: no thread need come for it, and none may. */
+        pool_count_spawned(rt);
         if (wf_task_state_claim(t))
             wf_pool_cancelled(s, t);
         wf_task_release(t);
@@ -479,6 +489,7 @@ void wf_pool_spawned(struct wf_scheduler *s, struct wf_thread *th, struct weft_t
     /* The task may be over before this call is. */
     wf_add_u32(&rt->users, 1, WF_RELAXED);
     wf_lock(&p->lock);
+    wf_count_u64(&p->spawned, 1);
     t->next = NULL;
     if (p->last)
         p->last->next = t;

@@ -193,8 +193,10 @@ static int config_check_switch(const char *field, weft_switch value)
 
 static int config_check(const weft_config *c)
 {
-    const char *const names[] = {"lifo_slot", "monitor", "signal_reports", "ignore_env"};
-    const weft_switch values[] = {c->lifo_slot, c->monitor, c->signal_reports, c->ignore_env};
+    const char *const names[] = {"lifo_slot", "monitor", "signal_reports", "ignore_env",
+                                 "start_paused"};
+    const weft_switch values[] = {c->lifo_slot, c->monitor, c->signal_reports, c->ignore_env,
+                                  c->start_paused};
 
     if ((unsigned)c->flavor > WEFT_CURRENT_THREAD)
         return config_refuse("flavor", (uint64_t)c->flavor,
@@ -279,6 +281,9 @@ int wf_config_resolve(struct wf_settings *out, const weft_config *config, size_t
         if (rc == 0)
             rc = config_check(c);
     }
+    /* The flavour is known now. */
+    if (rc == 0 && c->start_paused == WEFT_ON && c->flavor != WEFT_CURRENT_THREAD)
+        rc = config_refuse("start_paused", WEFT_ON, "off, but with WEFT_CURRENT_THREAD");
     if (rc < 0)
         return rc;
     config_fill(c);

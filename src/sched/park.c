@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/sys.h"
 #include "sched/account.h"
+#include "sched/clock.h"
 #include "sched/migrate.h"
 #include "sched/monitor.h"
 #include "sched/relieve.h"
@@ -47,7 +48,8 @@ void wf_worker_alarm(struct wf_worker *w)
 
 unsigned wf_worker_fire_timers(struct wf_worker *w, struct wf_seat *seat, uint64_t now)
 {
-    unsigned n = wf_wheel_advance(&seat->wheel, now);
+    unsigned n = wf_clock_stands(w->rt) ? wf_wheel_advance_exactly(&seat->wheel, now)
+                                        : wf_wheel_advance(&seat->wheel, now);
 
     if (n)
         wf_count_u64(&w->seat->counters.timers_fired, n);
@@ -198,9 +200,9 @@ static unsigned park_fire_due(struct wf_worker *w)
 
     if (park_next_timer(rt) == WEFT_FOREVER)
         return 0;
-    now = wf_clock_now();
+    now = wf_worker_now(w);
     for (unsigned i = 0; i < rt->workers; i++)
-        if (wf_wheel_next(&rt->seats[i].wheel) <= now)
+        if (wf_wheel_next(&rt->seats[i].wheel) <= now || wf_clock_stands(rt))
             fired += wf_worker_fire_timers(w, &rt->seats[i], now);
     return fired;
 }
@@ -230,7 +232,7 @@ static bool park_spin(struct wf_worker *w)
 {
     uint64_t window = w->rt->set.config.spin, from;
 
-    if (wf_likely(window == 0) || w->last_sleep > window)
+    if (wf_likely(window == 0) || w->last_sleep > window || wf_clock_stands(w->rt))
         return false;
     from = wf_clock_now();
     do {
@@ -302,8 +304,13 @@ void wf_worker_park(struct wf_worker *w, uint64_t until_ns)
     } else {
         /* A1.i: before it sleeps, the timers */
         uint64_t next = rt->single ? wf_wheel_next(&w->home->wheel) : park_set_alarm(rt);
+        bool jump = false;
 
+        if (wf_virtual_any())
+            next = wf_clock_sleep(w, next, &jump);
         park_sleep(w, next, until_ns);
+        if (wf_unlikely(jump) && !park_work_visible(w))
+            (void)wf_clock_jump(w);
     }
 awake:
     /* The clock has moved on: what is woken from here on is ready from now. */

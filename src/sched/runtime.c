@@ -219,6 +219,7 @@ void wf_runtime_free_memory(weft_runtime *rt)
     wf_relief_release(rt);
     wf_monitor_release(rt);
     wf_hub_close(&rt->hub);
+    wf_virtual_release(&rt->clock);
     runtime_uninstall_reports(rt);
     wf_sys_free(rt->seats);
     wf_sys_free(rt->worker);
@@ -263,6 +264,9 @@ static void runtime_init(weft_runtime *rt)
                                       .on_spawn = c->on_task_spawn,
                                       .on_end = c->on_task_end,
                                       .hook_user = c->hook_user};
+    wf_virtual_init(&rt->clock);
+    if (c->flavor == WEFT_CURRENT_THREAD)
+        rt->sched.clock = &rt->clock;
     rt->fork_generation = wf_load_u32(&fork_generation, WF_RELAXED);
     rt->started_at = wf_clock_now();
     rt->debug_table = &weft_debug_table;
@@ -314,6 +318,8 @@ static int runtime_new(weft_runtime **out, const weft_config *config, size_t siz
         wf_runtime_free_memory(rt);
         return rc;
     }
+    if (rt->set.config.start_paused == WEFT_ON)
+        (void)wf_virtual_stop(&rt->clock);
     *out = rt;
     return 0;
 

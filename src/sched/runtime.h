@@ -11,6 +11,7 @@
 #include "sched/inject.h"
 #include "sched/seat.h"
 #include "task/task.h"
+#include "time/virtual.h"
 
 #include <pthread.h>
 #include <weft/runtime.h>
@@ -46,6 +47,7 @@ struct wf_pool {
     struct wf_atomic_u32 queued, sleeping;
     struct wf_atomic_u32 threads;  /* that take tasks, or are being made */
     struct wf_atomic_u32 alive;    /* and those about to end; a futex */
+    struct wf_atomic_u64 spawned;  /* tasks; under the lock */
     struct wf_atomic_u64 finished; /* tasks; by its threads and by who cancels */
 };
 
@@ -98,6 +100,8 @@ struct weft_runtime {
     uint32_t fork_generation;
     uint64_t started_at;                      /* clock */
     const struct wf_debug_table *debug_table; /* so that no linker leaves it out */
+
+    struct wf_virtual clock; /* current-thread: of its driver; see clock.c */
 
     /* shared by all workers */
     struct wf_idle idle WF_ALIGNED(WF_CACHE_LINE);

@@ -29,6 +29,7 @@
 #include "fiber/overflow.h"
 #include "sched/account.h"
 #include "sched/blocking.h"
+#include "sched/clock.h"
 #include "sched/held.h"
 #include "sched/migrate.h"
 #include "sched/monitor.h"
@@ -226,8 +227,8 @@ static void worker_look(struct wf_worker *w)
     if (wf_unlikely(w->standin))
         (void)wf_standin_retire(w);
     if (wf_wheel_next(&home->wheel) != WEFT_FOREVER || !w->rt->single) {
-        now = wf_clock_now();
-        if (wf_wheel_next(&home->wheel) <= now)
+        now = wf_worker_now(w);
+        if (wf_wheel_next(&home->wheel) <= now || wf_clock_stands(w->rt))
             woken += wf_worker_fire_timers(w, home, now);
         if (!w->rt->single)
             woken += worker_look_elsewhere(w, now);

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "task/await.h"
+#include "task/now.h"
 #include "task/sleep.h"
 #include "time/wheel.h"
 
@@ -156,7 +157,7 @@ static weft_poll overdue_poll(weft_future *f, weft_context *cx)
         return WEFT_PENDING;
     if (t->wheel)
         w->watch->look(w->watch->inner, w->watch->limit_ns);
-    wf_timer_arm(t, wf_thread_self()->wheel, weft_instant_add(wf_clock_now(), w->watch->limit_ns),
+    wf_timer_arm(t, wf_thread_self()->wheel, weft_instant_add(wf_now(), w->watch->limit_ns),
                  wf_wakeable_retain(cx->waker_.target_));
     return WEFT_PENDING;
 }

@@ -6,10 +6,10 @@
  * branch wakes the task all pending branches are polled again: right for a few branches, a
  * futures set (futures.c) is for many.
  */
-#include "base/clock.h"
 #include "base/log.h"
 #include "task/await.h"
 #include "task/future.h"
+#include "task/now.h"
 #include "task/sleep.h"
 #include "task/waker.h"
 
@@ -266,7 +266,7 @@ static weft_poll timeout_poll(weft_future *f, weft_context *cx)
             return WEFT_READY;
         }
         wf_timer_arm(&t->timer, wf_thread_self()->wheel,
-                     weft_instant_add(wf_clock_now(), t->timer.deadline),
+                     weft_instant_add(wf_now(), t->timer.deadline),
                      wf_wakeable_retain(cx->waker_.target_));
         return WEFT_PENDING;
     }

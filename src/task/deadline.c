@@ -9,8 +9,8 @@
  */
 #include "task/deadline.h"
 
-#include "base/clock.h"
 #include "base/log.h"
+#include "task/now.h"
 #include "task/waker.h"
 
 #include <errno.h>
@@ -53,7 +53,7 @@ bool wf_deadline_check(struct wf_fiber *f)
 
     if (!d->lazy && d->nearest->at == WEFT_FOREVER)
         return false;
-    now = wf_clock_now();
+    now = wf_now();
     if (d->lazy)
         deadline_settle(d, now);
     d = d->nearest;
@@ -85,8 +85,8 @@ static struct wf_deadline *deadline_of(weft_deadline *scope)
 
 weft_deadline *weft_deadline_enter(weft_deadline *scope, weft_duration limit)
 {
-    return weft_deadline_enter_at(
-        scope, limit == WEFT_FOREVER ? WEFT_FOREVER : weft_instant_add(wf_clock_now(), limit));
+    return weft_deadline_enter_at(scope, limit == WEFT_FOREVER ? WEFT_FOREVER
+                                                               : weft_instant_add(wf_now(), limit));
 }
 
 weft_deadline *weft_deadline_enter_at(weft_deadline *scope, weft_instant at)

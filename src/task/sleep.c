@@ -4,9 +4,10 @@
  * allocated.
  */
 #include "task/sleep.h"
-#include "base/clock.h"
+
 #include "base/log.h"
 #include "task/await.h"
+#include "task/now.h"
 #include "task/waker.h"
 
 #include <errno.h>
@@ -46,7 +47,7 @@ static weft_poll sleep_arm(weft_future *f, weft_context *cx)
     }
     if (at == 0 || !wf_coop_proceed(cx))
         return at == 0 ? WEFT_READY : WEFT_PENDING;
-    now = wf_clock_now();
+    now = wf_now();
     if (f->aux_ == SLEEP_FOR)
         at = weft_instant_add(now, at);
     else if (at <= now)

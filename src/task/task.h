@@ -28,6 +28,7 @@ struct wf_fiber;
 struct wf_scheduler;
 struct wf_locals;
 struct wf_on_end;
+struct wf_virtual;
 
 /* What a poll says to the worker. */
 enum wf_poll_result {
@@ -180,6 +181,7 @@ struct wf_scheduler_ops {
 struct wf_scheduler {
     const struct wf_scheduler_ops *ops; /* set once */
     size_t stack_size;                  /* set once */
+    struct wf_virtual *clock;           /* set once: one that can be stopped; NULL: it has none */
     struct wf_atomic_u32 closing;       /* shutdown has begun: new tasks are born cancelled */
     weft_task_hook *on_spawn, *on_end;  /* set once; NULL: none */
     void *hook_user;

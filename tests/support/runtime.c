@@ -73,6 +73,17 @@ static void watch_replace(const weft_runtime *old, weft_runtime *new)
     (void)pthread_mutex_unlock(&watch.lock);
 }
 
+static weft_runtime *runtime_new(const weft_config *config)
+{
+    weft_runtime *rt = NULL;
+
+    test_watchdog(WATCH_SECONDS);
+    CHECK_EQ(0, weft_runtime_new(&rt, config));
+    CHECK(rt != NULL);
+    watch_replace(NULL, rt);
+    return rt;
+}
+
 weft_runtime *test_runtime_new(const struct test_flavour *flavour)
 {
     weft_config config = {
@@ -80,13 +91,8 @@ weft_runtime *test_runtime_new(const struct test_flavour *flavour)
         .worker_threads = flavour->workers,
         .ignore_env = WEFT_ON,
     };
-    weft_runtime *rt = NULL;
 
-    test_watchdog(WATCH_SECONDS);
-    CHECK_EQ(0, weft_runtime_new(&rt, &config));
-    CHECK(rt != NULL);
-    watch_replace(NULL, rt);
-    return rt;
+    return runtime_new(&config);
 }
 
 void test_runtime_free(weft_runtime *rt)
@@ -96,16 +102,29 @@ void test_runtime_free(weft_runtime *rt)
     weft_runtime_free(rt);
 }
 
-void test_run_on(const struct test_flavour *flavour, weft_fn *fn, void *arg)
+/* And free it. */
+static void runtime_run(weft_runtime *rt, const char *name, weft_fn *fn, void *arg)
 {
-    weft_runtime *rt = test_runtime_new(flavour);
     int result = -1;
 
     CHECK_EQ(0, weft_block_on(rt, fn, arg, &result));
     if (result != 0)
-        test_failed(__FILE__, __LINE__, "on %s: the first task returned %d (%s)", flavour->name,
-                    result, weft_strerror(result));
+        test_failed(__FILE__, __LINE__, "on %s: the first task returned %d (%s)", name, result,
+                    weft_strerror(result));
     test_runtime_free(rt);
+}
+
+void test_run_on(const struct test_flavour *flavour, weft_fn *fn, void *arg)
+{
+    runtime_run(test_runtime_new(flavour), flavour->name, fn, arg);
+}
+
+void test_run_paused(weft_fn *fn, void *arg)
+{
+    weft_config config = {
+        .flavor = WEFT_CURRENT_THREAD, .start_paused = WEFT_ON, .ignore_env = WEFT_ON};
+
+    runtime_run(runtime_new(&config), "a clock that stands still", fn, arg);
 }
 
 void test_run(weft_fn *fn, void *arg)

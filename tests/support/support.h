@@ -146,6 +146,9 @@ void test_run_on(const struct test_flavour *flavour, weft_fn *fn, void *arg);
 /* The same on each flavour in turn. */
 void test_run(weft_fn *fn, void *arg);
 
+/* The same on a current-thread runtime whose clock stands still from the beginning: see weft_clock_pause. */
+void test_run_paused(weft_fn *fn, void *arg);
+
 /* Abort, after printing every task of every runtime made here, unless the process ends within
  * that time (times test_slow()). The first call counts. */
 void test_watchdog(unsigned seconds);

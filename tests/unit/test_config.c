@@ -215,6 +215,7 @@ TEST(a_bad_field_is_refused)
     refuse(&(weft_config){.monitor = (weft_switch)3});
     refuse(&(weft_config){.signal_reports = (weft_switch)3});
     refuse(&(weft_config){.ignore_env = (weft_switch)3});
+    refuse(&(weft_config){.flavor = WEFT_CURRENT_THREAD, .start_paused = (weft_switch)3});
     for (size_t i = 0; i < wf_array_count(((weft_config *)0)->spare_); i++) {
         weft_config c = {0};
 
@@ -222,6 +223,25 @@ TEST(a_bad_field_is_refused)
         refuse(&c);
     }
     CHECK_EQ(-ENOTSUP, resolve(&s, &(weft_config){.io_backend = WEFT_IO_URING}));
+}
+
+END_TEST
+
+TEST(only_one_thread_can_start_with_its_clock_stopped)
+{
+    struct wf_settings s;
+
+    clean_environment();
+    refuse(&(weft_config){.start_paused = WEFT_ON});
+    refuse(&(weft_config){.start_paused = WEFT_ON, .worker_threads = 1});
+    CHECK_EQ(0, resolve(&s, &(weft_config){.start_paused = WEFT_OFF}));
+    CHECK_EQ(0,
+             resolve(&s, &(weft_config){.start_paused = WEFT_ON, .flavor = WEFT_CURRENT_THREAD}));
+    /* The flavour may come from the environment. */
+    CHECK_EQ(0, setenv("WEFT_FLAVOR", "current-thread", 1));
+    CHECK_EQ(0, resolve(&s, &(weft_config){.start_paused = WEFT_ON}));
+    CHECK_EQ(WEFT_CURRENT_THREAD, s.config.flavor);
+    CHECK_EQ(0, unsetenv("WEFT_FLAVOR"));
 }
 
 END_TEST
@@ -250,4 +270,4 @@ TEST_MAIN("config", nothing_set_means_the_defaults, a_field_beats_the_environmen
           a_bad_variable_is_refused, a_variable_of_zero_is_refused_where_zero_means_nothing,
           a_refusal_names_the_variable_and_what_it_may_be,
           words_are_read_in_any_case_and_empty_means_unset, a_bad_field_is_refused,
-          older_and_newer_callers_are_served)
+          only_one_thread_can_start_with_its_clock_stopped, older_and_newer_callers_are_served)
