@@ -38,6 +38,21 @@ WEFT_API weft_future weft_sleep_future(weft_duration d);
 WEFT_API weft_future weft_sleep_until_future(weft_instant at);
 
 /*
+ * weft_sleep_reset - let a sleep end at another moment.
+ *
+ * sleep    of weft_sleep_future or weft_sleep_until_future, in any state: one that was not polled yet or is pending
+ *          ends then instead, also inside a select that has kept it; one that is finished or was dropped is as new.
+ *
+ * For whoever may poll the future, while nobody does. Never awaits, allocates nothing.
+ * Returns  0, or -EINVAL: NULL, or another kind of future.
+ */
+WEFT_API int weft_sleep_reset(weft_future *sleep, weft_instant at);
+
+/* When it ends or has ended; of a weft_sleep_future that was not polled yet: when it would, polled now. WEFT_FOREVER
+ * for what is no sleep. */
+WEFT_API weft_instant weft_sleep_deadline(const weft_future *sleep);
+
+/*
  * A deadline over a block of code: every await inside returns -ETIMEDOUT once the
  * time has passed, at any depth of calls. Blocks nest; the nearest passed one counts.
  *

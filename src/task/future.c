@@ -65,6 +65,13 @@ void wf_future_laden(weft_future *f)
     f->state_ = FUTURE_LADEN;
 }
 
+void wf_future_renew(weft_future *f)
+{
+    wf_debug_assert(!wf_future_pending(f) && !f->kept_link_);
+    f->state_ = FUTURE_NEW;
+    f->result = 0;
+}
+
 weft_future weft_future_of(const weft_future_type *type)
 {
     return (weft_future){.type = type};

@@ -15,6 +15,8 @@ bool wf_future_pending(const weft_future *f);
 
 /* A new future that owns something: the drop of its type, which it must have, is called also if it was never polled. */
 void wf_future_laden(weft_future *f);
+/* One that is finished, dropped or new, of a type that can begin again, is new. */
+void wf_future_renew(weft_future *f);
 
 _Static_assert(sizeof(weft_future) <= 96, "a future is at most 96 bytes");
 

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "task/await.h"
+#include "task/future.h"
 #include "task/now.h"
 #include "task/waker.h"
 
@@ -27,6 +28,19 @@ bool wf_timer_repoll(struct wf_timer *t, const weft_context *cx)
         return true;
     wf_wakeable_release(target);
     return false;
+}
+
+void wf_timer_reset(struct wf_timer *t, uint64_t at)
+{
+    struct wf_thread *th = wf_thread_self();
+    weft_wakeable *target;
+
+    /* Elsewhere nobody would look whether the alarm must be lowered (A1 of sched/park.c). */
+    if (th && th->wheel == t->wheel && wf_timer_rearm(t, at))
+        return;
+    target = wf_timer_take(t);
+    *t = (struct wf_timer){.deadline = at};
+    wf_wakeable_wake(target);
 }
 
 static struct wf_timer *sleep_timer(weft_future *f)
@@ -52,6 +66,7 @@ static weft_poll sleep_arm(weft_future *f, weft_context *cx)
         at = weft_instant_add(now, at);
     else if (at <= now)
         return WEFT_READY;
+    f->aux_ = SLEEP_UNTIL;
     wf_timer_arm(t, wf_thread_self()->wheel, at, wf_wakeable_retain(cx->waker_.target_));
     return WEFT_PENDING;
 }
@@ -89,6 +104,36 @@ weft_future weft_sleep_future(weft_duration d)
 weft_future weft_sleep_until_future(weft_instant at)
 {
     return sleep_future(at, SLEEP_UNTIL);
+}
+
+static bool sleep_check(const weft_future *f, const char *call)
+{
+    if (wf_likely(f && f->type == &sleep_type))
+        return true;
+    (void)wf_misuse(-EINVAL, "%s: not a sleep", call);
+    return false;
+}
+
+int weft_sleep_reset(weft_future *sleep, weft_instant at)
+{
+    if (!sleep_check(sleep, "weft_sleep_reset"))
+        return -EINVAL;
+    sleep->aux_ = SLEEP_UNTIL;
+    if (!wf_future_pending(sleep))
+        wf_future_renew(sleep);
+    /* Last: from here on it may fire, and be polled. */
+    wf_timer_reset(sleep_timer(sleep), at);
+    return 0;
+}
+
+weft_instant weft_sleep_deadline(const weft_future *sleep)
+{
+    uint64_t at;
+
+    if (!sleep_check(sleep, "weft_sleep_deadline"))
+        return WEFT_FOREVER;
+    at = ((const struct wf_timer *)(const void *)sleep->words)->deadline;
+    return sleep->aux_ == SLEEP_FOR ? weft_instant_add(wf_now(), at) : at;
 }
 
 static int sleep_await(weft_future future, const char *call)
