@@ -136,6 +136,9 @@ WEFT_API ssize_t weft_await(weft_future *f);
  */
 WEFT_API ssize_t weft_timeout(weft_duration limit, weft_future *f);
 
+/* The same until a moment; see weft_now. One that has passed gives the future one chance to be ready. */
+WEFT_API ssize_t weft_timeout_at(weft_instant at, weft_future *f);
+
 /*
  * weft_await_blocking - the same from a plain thread, which is blocked until the future is ready.
  *
@@ -205,6 +208,7 @@ WEFT_API weft_future weft_join_all_with_future(weft_future *const futures[], siz
 /* deadline is the limit's place on the clock; see also weft_sleep_future for plain
  * timers. inner belongs to the caller. */
 WEFT_API weft_future weft_timeout_future(weft_duration limit, weft_future *inner);
+WEFT_API weft_future weft_timeout_at_future(weft_instant at, weft_future *inner);
 
 #ifdef __cplusplus
 } /* extern "C" */

@@ -129,25 +129,36 @@ ssize_t weft_await(weft_future *future)
     return wf_unlikely(rc < 0) ? rc : wf_await_future(f, future);
 }
 
-ssize_t weft_timeout(weft_duration limit, weft_future *future)
+/* lazy: limit is a length, from the first time that the future is pending; else a moment. */
+WF_INLINE ssize_t await_limited(uint64_t limit, bool lazy, weft_future *future, const char *call)
 {
     struct wf_fiber *f = wf_fiber_self();
     struct wf_deadline d;
     ssize_t rc;
 
     if (wf_unlikely(!future || !future->type))
-        return wf_misuse(-EINVAL, "weft_timeout: the future is NULL or has no type");
+        return wf_misuse(-EINVAL, "%s: the future is NULL or has no type", call);
     if (wf_unlikely(!f))
-        return await_refuse("weft_timeout");
+        return await_refuse(call);
     rc = await_enter_future(f, future);
     if (wf_unlikely(rc < 0))
         return rc;
     if (weft_future_poll(future, &f->cx) == WEFT_READY)
         return future->result;
-    wf_deadline_push(&d, f, limit, true);
+    wf_deadline_push(&d, f, limit, lazy);
     rc = wf_await_future(f, future);
     wf_deadline_pop(&d);
     return rc;
+}
+
+ssize_t weft_timeout(weft_duration limit, weft_future *future)
+{
+    return await_limited(limit, true, future, "weft_timeout");
+}
+
+ssize_t weft_timeout_at(weft_instant at, weft_future *future)
+{
+    return await_limited(at, false, future, "weft_timeout_at");
 }
 
 /* Nothing is left: let others run first. False, for who answers pending then. */

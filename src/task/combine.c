@@ -234,17 +234,47 @@ ssize_t weft_try_join_all_n(weft_future *const futures[], size_t n)
     return weft_join_all_with(futures, n, WEFT_JOIN_TRY);
 }
 
-/* Timeout: the timer holds the limit until it is armed; behind it the inner future. */
+/* Timeout: the timer holds the limit, or the moment, until it is armed; behind it the inner future. */
 struct timeout {
     struct wf_timer timer;
     weft_future *inner;
 };
+
+enum { TIMEOUT_AFTER, TIMEOUT_AT };
 
 _Static_assert(sizeof(struct timeout) <= sizeof(((weft_future *)0)->words), "timeout must fit");
 
 static struct timeout *timeout_of(weft_future *f)
 {
     return (struct timeout *)(void *)f->words;
+}
+
+static weft_poll timeout_end(weft_future *f, int result)
+{
+    weft_future_drop(timeout_of(f)->inner);
+    f->result = result;
+    return WEFT_READY;
+}
+
+/* The inner future is pending for the first time. */
+static weft_poll timeout_arm(weft_future *f, const weft_context *cx)
+{
+    struct wf_timer *t = &timeout_of(f)->timer;
+    /* Asked now, for the poll is the user's and may have moved this fiber. */
+    struct wf_thread *th = wf_thread_self();
+    uint64_t at = t->deadline, now;
+
+    if (at == WEFT_FOREVER)
+        return WEFT_PENDING;
+    if (!th)
+        return timeout_end(f, -EPERM);
+    now = wf_now();
+    if (f->aux_ == TIMEOUT_AFTER)
+        at = weft_instant_add(now, at);
+    else if (at <= now)
+        return timeout_end(f, -ETIMEDOUT);
+    wf_timer_arm(t, th->wheel, at, wf_wakeable_retain(cx->waker_.target_));
+    return WEFT_PENDING;
 }
 
 static weft_poll timeout_poll(weft_future *f, weft_context *cx)
@@ -256,25 +286,9 @@ static weft_poll timeout_poll(weft_future *f, weft_context *cx)
         f->result = t->inner->result;
         return WEFT_READY;
     }
-    if (!t->timer.wheel) {
-        if (t->timer.deadline == WEFT_FOREVER)
-            return WEFT_PENDING;
-        /* Asked now, for the poll is the user's and may have moved this fiber. */
-        if (!wf_thread_self()) {
-            f->result = -EPERM;
-            weft_future_drop(t->inner);
-            return WEFT_READY;
-        }
-        wf_timer_arm(&t->timer, wf_thread_self()->wheel,
-                     weft_instant_add(wf_now(), t->timer.deadline),
-                     wf_wakeable_retain(cx->waker_.target_));
-        return WEFT_PENDING;
-    }
-    if (wf_timer_repoll(&t->timer, cx))
-        return WEFT_PENDING;
-    weft_future_drop(t->inner);
-    f->result = -ETIMEDOUT;
-    return WEFT_READY;
+    if (!t->timer.wheel)
+        return timeout_arm(f, cx);
+    return wf_timer_repoll(&t->timer, cx) ? WEFT_PENDING : timeout_end(f, -ETIMEDOUT);
 }
 
 static void timeout_drop(weft_future *f)
@@ -287,13 +301,24 @@ static void timeout_drop(weft_future *f)
 
 static const weft_future_type combine_timeout = {timeout_poll, timeout_drop, "timeout"};
 
-weft_future weft_timeout_future(weft_duration limit, weft_future *inner)
+static weft_future timeout_future(uint64_t limit, uint32_t kind, weft_future *inner,
+                                  const char *call)
 {
-    weft_future f = {.type = &combine_timeout};
+    weft_future f = {.type = &combine_timeout, .aux_ = kind};
 
     if (!inner)
-        return weft_ready_future(wf_misuse(-EINVAL, "weft_timeout_future: inner is NULL"));
+        return weft_ready_future(wf_misuse(-EINVAL, "%s: inner is NULL", call));
     timeout_of(&f)->timer.deadline = limit;
     timeout_of(&f)->inner = inner;
     return f;
+}
+
+weft_future weft_timeout_future(weft_duration limit, weft_future *inner)
+{
+    return timeout_future(limit, TIMEOUT_AFTER, inner, "weft_timeout_future");
+}
+
+weft_future weft_timeout_at_future(weft_instant at, weft_future *inner)
+{
+    return timeout_future(at, TIMEOUT_AT, inner, "weft_timeout_at_future");
 }

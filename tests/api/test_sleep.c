@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_sleep.c - a sleep that is set anew, before, while and after it is awaited.
+ * test_sleep.c - a sleep that is set anew, before, while and after it is awaited; and limits at a moment.
  *
  * Where moments matter the clock stands still, and they are exact.
  */
@@ -225,22 +225,126 @@ TEST(a_reset_may_meet_the_end)
     test_run(races_its_end, NULL);
 }
 
+/* --- limits at a moment ------------------------------------------------------------------ */
+
+static int limits(void *arg)
+{
+    weft_instant base = weft_now();
+    weft_future never, ready, f, inner;
+
+    (void)arg;
+    never = weft_pending_future();
+    CHECK_EQ(-ETIMEDOUT, weft_timeout_at(base + WEFT_US(10), &never));
+    CHECK_EQ(base + WEFT_US(10), weft_now());
+    CHECK_EQ(-ECANCELED, never.result); /* dropped */
+
+    inner = weft_pending_future();
+    f = weft_timeout_at_future(base + WEFT_US(20), &inner);
+    CHECK_EQ(0, weft_sleep(WEFT_US(5))); /* not from the first poll on */
+    CHECK_EQ(-ETIMEDOUT, weft_await(&f));
+    CHECK_EQ(base + WEFT_US(20), weft_now());
+    CHECK_EQ(-ECANCELED, inner.result);
+
+    /* A moment that has passed: what is ready wins all the same. */
+    ready = weft_ready_future(5);
+    CHECK_EQ(5, weft_timeout_at(base, &ready));
+    ready = weft_ready_future(6);
+    f = weft_timeout_at_future(base, &ready);
+    CHECK_EQ(6, weft_await(&f));
+    never = weft_pending_future();
+    CHECK_EQ(-ETIMEDOUT, weft_timeout_at(base, &never));
+    inner = weft_pending_future();
+    f = weft_timeout_at_future(0, &inner);
+    CHECK_EQ(-ETIMEDOUT, weft_await(&f));
+    CHECK_EQ(-ECANCELED, inner.result);
+    CHECK_EQ(base + WEFT_US(20), weft_now());
+
+    /* And one that never comes. */
+    inner = weft_sleep_future(WEFT_SECS(7));
+    CHECK_EQ(0, weft_timeout_at(WEFT_FOREVER, &inner));
+    inner = weft_sleep_future(WEFT_SECS(7));
+    f = weft_timeout_at_future(WEFT_FOREVER, &inner);
+    CHECK_EQ(0, weft_await(&f));
+    CHECK_EQ(base + WEFT_US(20) + WEFT_SECS(14), weft_now());
+    return 0;
+}
+
+TEST(a_limit_at_a_moment_is_exact)
+{
+    test_run_paused(limits, NULL);
+}
+
+/* The nearest limit counts, of whichever kind. */
+static int limits_nest(void *arg)
+{
+    weft_instant base = weft_now();
+    weft_future f = weft_sleep_future(WEFT_SECS(100));
+
+    (void)arg;
+    WEFT_DEADLINE(WEFT_SECS(1))
+    {
+        CHECK_EQ(-ETIMEDOUT, weft_timeout_at(base + WEFT_SECS(2), &f));
+        CHECK(weft_deadline_passed());
+    }
+    CHECK_EQ(base + WEFT_SECS(1), weft_now());
+    f = weft_sleep_future(WEFT_SECS(100));
+    WEFT_DEADLINE(WEFT_SECS(10))
+    {
+        CHECK_EQ(-ETIMEDOUT, weft_timeout_at(base + WEFT_SECS(2), &f));
+        CHECK(!weft_deadline_passed());
+    }
+    CHECK_EQ(base + WEFT_SECS(2), weft_now());
+    return 0;
+}
+
+TEST(limits_at_a_moment_nest_with_deadlines)
+{
+    test_run_paused(limits_nest, NULL);
+}
+
+static int limits_everywhere(void *arg)
+{
+    weft_future f = weft_sleep_future(WEFT_SECS(100));
+    weft_instant at = weft_now() + WEFT_US(300);
+
+    (void)arg;
+    CHECK_EQ(-ETIMEDOUT, weft_timeout_at(at, &f));
+    CHECK(weft_now() >= at);
+    f = weft_sleep_future(WEFT_US(100));
+    CHECK_EQ(0, weft_timeout_at(weft_now() + WEFT_SECS(100), &f));
+    return 0;
+}
+
+TEST(a_limit_at_a_moment_holds_on_each_flavour)
+{
+    test_run(limits_everywhere, NULL);
+}
+
 static int misuse(void *arg)
 {
-    weft_future other = weft_ready_future(0), none = {0};
+    weft_future other = weft_ready_future(0), none = {0}, f;
 
     CHECK_EQ(-EINVAL, weft_sleep_reset(NULL, 1));
     CHECK_EQ(-EINVAL, weft_sleep_reset(&other, 1));
     CHECK_EQ(-EINVAL, weft_sleep_reset(&none, 1));
     CHECK(weft_sleep_deadline(NULL) == WEFT_FOREVER);
     CHECK(weft_sleep_deadline(&other) == WEFT_FOREVER);
-    (void)arg;
+    CHECK_EQ(-EINVAL, weft_timeout_at(1, NULL));
+    CHECK_EQ(-EINVAL, weft_timeout_at(1, &none));
+    f = weft_timeout_at_future(1, NULL);
+    weft_future_drop(&f);
+    if (!arg)
+        return 0;
+    CHECK_EQ(-EPERM, weft_timeout_at(1, &other)); /* a plain thread */
+    f = weft_pending_future();
+    none = weft_timeout_at_future(1, &f);
+    CHECK_EQ(-EPERM, weft_await_blocking(&none));
     return 0;
 }
 
 TEST(misuse_gets_codes_not_crashes)
 {
-    CHECK_EQ(0, misuse(NULL));
+    CHECK_EQ(0, misuse(&(int){1}));
     test_run(misuse, NULL);
 }
 
@@ -248,4 +352,6 @@ TEST_MAIN("sleep", a_sleep_can_be_set_anew_before_it_is_awaited,
           a_pending_sleep_can_be_set_to_later_and_to_earlier, a_sleep_that_is_due_can_be_put_off,
           a_sleep_that_is_over_can_begin_again, a_limit_for_silence_is_one_sleep_set_anew,
           a_pending_sleep_can_be_set_anew_by_another_task,
-          a_pending_sleep_can_be_set_anew_by_a_thread, a_reset_may_meet_the_end,  misuse_gets_codes_not_crashes)
+          a_pending_sleep_can_be_set_anew_by_a_thread, a_reset_may_meet_the_end,
+          a_limit_at_a_moment_is_exact, limits_at_a_moment_nest_with_deadlines,
+          a_limit_at_a_moment_holds_on_each_flavour, misuse_gets_codes_not_crashes)
