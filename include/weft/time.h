@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * weft/time.h - the clock, sleeping, deadlines around blocks of code, and a clock that tests can stop.
+ * weft/time.h - the clock, sleeping, ticking, deadlines around blocks of code, and a clock that tests can stop.
  *
  * All times are on the monotonic clock, unless a test has stopped its runtime's: weft_clock_pause. A timer never
  * fires early; on an idle runtime it fires within about 0.15 ms.
@@ -53,6 +53,75 @@ WEFT_API int weft_sleep_reset(weft_future *sleep, weft_instant at);
 WEFT_API weft_instant weft_sleep_deadline(const weft_future *sleep);
 
 /*
+ * Ticks, one every period.
+ *
+ *     weft_interval every;
+ *
+ *     rc = weft_interval_init(&every, WEFT_MS(100));
+ *     while (rc == 0) {
+ *         rc = weft_interval_tick(&every, NULL);
+ *         ...
+ *     }
+ *
+ * Each tick has its scheduled moment, and is never early. One that is taken late does not move those behind it, but
+ * as the policy for missed ticks says: so there is no drift. An interval holds no resources, and needs
+ * no release. It is for one task at a time, and must stay where it is while a tick is awaited.
+ */
+typedef struct weft_interval {
+    uintptr_t words_[14]; /* do not touch */
+} weft_interval;
+
+/* What becomes of the ticks that came due while nobody took any. */
+typedef enum weft_tick_policy {
+    WEFT_TICK_BURST =
+        0, /* all of them are taken, at once: the next is scheduled a period after the one before */
+    WEFT_TICK_DELAY =
+        1, /* the next comes a period after the late one was taken. Late is one by a whole period or
+                            by a millisecond, whichever is less; else as burst, so that it does not drift */
+    WEFT_TICK_SKIP =
+        2 /* those that are past are left out: the next is a whole number of periods after the one
+                            before, and not past */
+} weft_tick_policy;
+
+/*
+ * The first tick comes at once, or at start, which may be past.
+ * Returns 0, or -EINVAL: iv is NULL, or the period is 0.
+ */
+WEFT_API WEFT_MUST_CHECK int weft_interval_init(weft_interval *iv, weft_duration period);
+WEFT_API WEFT_MUST_CHECK int weft_interval_init_at(weft_interval *iv, weft_instant start,
+                                                   weft_duration period);
+
+/*
+ * weft_interval_tick - wait for the next tick.
+ *
+ * scheduled  may be NULL; when the tick was due, which is now or in the past. Written when 0 is returned.
+ *
+ * Awaits   until it is due.
+ * Cancel   safe: no tick is lost.
+ * Returns  0
+ *          -EINVAL      iv is NULL, or was not initialised
+ *          -EBUSY       a tick of it is awaited already
+ *          -ECANCELED, -ETIMEDOUT, -EPERM as weft_await
+ */
+WEFT_API WEFT_MUST_CHECK int weft_interval_tick(weft_interval *iv, weft_instant *scheduled);
+WEFT_API weft_future weft_interval_tick_future(weft_interval *iv, weft_instant *scheduled);
+
+/* The policy, from the next tick that is taken on; -EINVAL: there is no such. */
+WEFT_API int weft_interval_set_missed(weft_interval *iv, weft_tick_policy policy);
+WEFT_API weft_tick_policy weft_interval_missed(const weft_interval *iv);
+
+WEFT_API weft_duration weft_interval_period(const weft_interval *iv);
+
+/*
+ * The next tick comes a period from now; at once; d from now; at that moment; and those behind it a period each. A tick
+ * that is awaited moves, too. Return 0, or -EINVAL as weft_interval_tick.
+ */
+WEFT_API int weft_interval_reset(weft_interval *iv);
+WEFT_API int weft_interval_reset_immediately(weft_interval *iv);
+WEFT_API int weft_interval_reset_after(weft_interval *iv, weft_duration d);
+WEFT_API int weft_interval_reset_at(weft_interval *iv, weft_instant at);
+
+/*
  * A deadline over a block of code: every await inside returns -ETIMEDOUT once the
  * time has passed, at any depth of calls. Blocks nest; the nearest passed one counts.
  *
@@ -83,7 +152,7 @@ WEFT_API weft_instant weft_deadline_current(void);
 /*
  * A clock that stands still, for tests: of a current-thread runtime, from one of its tasks, or from the beginning by
  * weft_config.start_paused. Then weft_now, in its tasks and blocking jobs, gives the moment at which it was stopped,
- * and all its timers go by that: sleeps, timeouts, deadlines. Other runtimes, plain
+ * and all its timers go by that: sleeps, timeouts, deadlines, intervals. Other runtimes, plain
  * threads, and the limit of a shutdown are not affected.
  *
  * When nothing is left to do the clock jumps to the next timer, and its task runs at exactly that moment: so a test

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_sleep.c - a sleep that is set to another moment while other workers look after the timers: each
+ * test_sleep.c - a sleep and a tick that are set to another moment while other workers look after the timers: each
  * ends, at its last moment or later, and wakes nobody afterwards.
  *
  * Time passes only when nobody can go on: one that ends later than it must was not armed, or its task not told.
@@ -107,6 +107,46 @@ static void sets_earlier_from_outside(void)
     CHECK_EQ(0, weft_sleep_reset(&f, at(1)));
 }
 
+/* A tick, by its interval. */
+static void tick_is_put_off(void)
+{
+    struct wf_thread th;
+    weft_interval iv;
+    weft_instant scheduled = 0;
+    weft_future tick;
+
+    worker_enter(&th);
+    CHECK_EQ(0, weft_interval_init_at(&iv, at(2), TICK));
+    tick = weft_interval_tick_future(&iv, &scheduled);
+    CHECK_EQ(WEFT_PENDING, worker_poll_once(&tick));
+    CHECK_EQ(0, weft_interval_reset_at(&iv, at(4)));
+    CHECK_EQ(0, worker_await(&tick));
+    CHECK_EQ(at(4), scheduled);
+    CHECK(model_clock() >= at(4) && model_clock() <= at(5));
+    tick = weft_interval_tick_future(&iv, &scheduled);
+    CHECK_EQ(0, worker_await(&tick));
+    CHECK_EQ(at(5), scheduled);
+    wf_thread_set_self(NULL);
+}
+
+static void tick_is_dropped(void)
+{
+    struct wf_thread th;
+    weft_interval iv;
+    weft_future tick;
+
+    worker_enter(&th);
+    CHECK_EQ(0, weft_interval_init_at(&iv, at(2), TICK));
+    tick = weft_interval_tick_future(&iv, NULL);
+    CHECK_EQ(WEFT_PENDING, worker_poll_once(&tick));
+    wf_thread_set_self(NULL);
+    weft_future_drop(&tick);
+    tick = weft_interval_tick_future(&iv, NULL);
+    wf_thread_set_self(&th);
+    CHECK_EQ(0, worker_await(&tick)); /* nothing was lost */
+    wf_thread_set_self(NULL);
+}
+
 /* The timer itself: taken out with its target, or fired. */
 static struct wf_timer *timer;
 
@@ -171,6 +211,18 @@ const struct model_test model_tests[] = {
      .preemptions = 3,
      .late_clock = true,
      .must_reach = 1u << AGAIN},
+    {.name = "a tick is put off while it fires",
+     .begin = begin,
+     .thread = {tick_is_put_off, fires},
+     .end = end,
+     .preemptions = 3,
+     .late_clock = true},
+    {.name = "a tick is given up while it fires",
+     .begin = begin,
+     .thread = {tick_is_dropped, fires},
+     .end = end,
+     .preemptions = 3,
+     .late_clock = true},
     {.name = "a timer that was taken out, or has fired, may be freed",
      .begin = begin_timer,
      .thread = {takes_and_frees, fires},
