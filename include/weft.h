@@ -15,6 +15,7 @@
 #include <weft/cancel.h>
 #include <weft/channel.h>
 #include <weft/condvar.h>
+#include <weft/delay_queue.h>
 #include <weft/errno.h>
 #include <weft/future.h>
 #include <weft/futures.h>

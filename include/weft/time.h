@@ -152,7 +152,7 @@ WEFT_API weft_instant weft_deadline_current(void);
 /*
  * A clock that stands still, for tests: of a current-thread runtime, from one of its tasks, or from the beginning by
  * weft_config.start_paused. Then weft_now, in its tasks and blocking jobs, gives the moment at which it was stopped,
- * and all its timers go by that: sleeps, timeouts, deadlines, intervals. Other runtimes, plain
+ * and all its timers go by that: sleeps, timeouts, deadlines, intervals, delay queues. Other runtimes, plain
  * threads, and the limit of a shutdown are not affected.
  *
  * When nothing is left to do the clock jumps to the next timer, and its task runs at exactly that moment: so a test
