@@ -18,6 +18,7 @@ static const char *const ledger_names[SOAK_KINDS] = {
     [SOAK_LOCAL] = "task-local values",
     [SOAK_SLOT] = "slots",
     [SOAK_ITEM] = "items of queues",
+    [SOAK_DELAY] = "entries of delay queues",
     [SOAK_HAND] = "futures polled by hand",
     [SOAK_MEMBER] = "members of parties",
     [SOAK_STREAM] = "streams",

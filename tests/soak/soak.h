@@ -21,6 +21,7 @@
  *     wait.c      acts: futures and combinators        timer.c     acts: clocks and deadlines
  *     hand.c      acts: futures polled by hand         machine.c   acts: the stack, the processor, fork
  *     sets.c      acts: sets of futures, and loops
+ *     delay.c     acts: ticks, delay queues, and a runtime whose clock stands still
  *     flow.c      verified byte streams                net.c       acts: connections
  *     server.c    what they connect to                 lives.c     threads that make and end runtimes
  *     slot.c      one-shot hand-overs, the office      queue.c     bounded hand-overs
@@ -61,6 +62,7 @@ enum soak_kind {
     SOAK_LOCAL,  /* a value set or inherited; destroyed */
     SOAK_SLOT,   /* slot.c */
     SOAK_ITEM,   /* pushed; popped or left over: queue.c */
+    SOAK_DELAY,  /* an entry inserted; out, or destroyed: delay.c */
     SOAK_HAND,   /* hand.c */
     SOAK_MEMBER, /* of a party: came; went */
     SOAK_STREAM, /* opened; closed */
@@ -310,6 +312,7 @@ soak_act soak_act_set, soak_act_fan_out, soak_act_loop, soak_act_task_loop;
 soak_act soak_act_sleep, soak_act_timeout, soak_act_deadline, soak_act_tick, soak_act_reset,
     soak_act_far;
 soak_act soak_act_party;
+soak_act soak_act_interval, soak_act_delay, soak_act_clock;
 soak_act soak_act_hand;
 soak_act soak_act_hog, soak_act_block, soak_act_deep, soak_act_large, soak_act_exec;
 soak_act soak_act_net, soak_act_refused, soak_act_listener, soak_act_crowd, soak_act_pair;

@@ -90,22 +90,28 @@ void soak_act_tick(struct soak_actor *a)
         soak_join_value(t[i], 0, true);
 }
 
-/* A limit for silence: set anew whenever something comes. */
+/* A limit for silence: set anew whenever something comes, and when it has passed. */
 void soak_act_reset(struct soak_actor *a)
 {
+    weft_future limit = weft_sleep_future(WEFT_US(50 + roll(a, 500)));
+
     for (uint64_t n = roll(a, 6); n; n--) {
         struct soak_slot *s = soak_order(a);
-        weft_future f = soak_slot_future(s), limit = weft_sleep_future(WEFT_US(50 + roll(a, 500)));
+        weft_future f = soak_slot_future(s);
         ssize_t rc = weft_select_keep(&f, &limit);
 
-        weft_future_drop(&limit);
         weft_future_drop(&f);
         soak_slot_put(s);
         if (rc < 0) {
             CHECK(soak_is_soft(rc));
-            return;
+            break;
         }
+        if (rc == 1)
+            CHECK(weft_now() >= weft_sleep_deadline(&limit));
+        CHECK_EQ(0, weft_sleep_reset(&limit, weft_now() + WEFT_US(50 + roll(a, 500))));
+        CHECK(!weft_future_is_ready(&limit));
     }
+    weft_future_drop(&limit);
 }
 
 static int far_sleeper(void *arg)
