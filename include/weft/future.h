@@ -39,7 +39,8 @@ typedef struct weft_wakeable {
     const weft_wakeable_type *type;
 } weft_wakeable;
 
-/* What a poll is given. */
+/* What a poll is given: for itself, while it runs and on its thread. Who wakes later, or from elsewhere, takes a waker
+ * of its own. */
 typedef struct weft_context {
     weft_waker waker_; /* do not touch: borrowed for the length of the poll */
 } weft_context;
