@@ -31,19 +31,24 @@ static void tracked_ended(struct wf_on_end *e)
     wf_tracker_leave(tr);
 }
 
-typedef struct weft_task *tracked_new(struct wf_thread *th, struct wf_scheduler *s,
-                                      const struct wf_spawn *p);
+static struct weft_task *tracked_new(struct wf_thread *th, struct wf_scheduler *s,
+                                     const struct wf_spawn *p, bool blocking)
+{
+    if (blocking)
+        return wf_task_new_blocking(th, s, p);
+    return p->async ? wf_task_new_async(th, s, p) : wf_task_new_fiber(th, s, p);
+}
 
 /* Make it and let it run. out NULL: detached. */
-static int tracked_start(weft_task_tracker *tr, struct wf_scheduler *s, tracked_new *new,
-                         const struct wf_spawn *p, weft_task **out)
+static int tracked_start(weft_task_tracker *tr, struct wf_scheduler *s, const struct wf_spawn *p,
+                         bool blocking, weft_task **out)
 {
     struct wf_thread *th = wf_thread_self();
     struct weft_task *t;
     struct tracked *r;
 
     wf_tracker_enter(tr);
-    t = new (th, s, p);
+    t = tracked_new(th, s, p, blocking);
     if (!t) {
         wf_tracker_leave(tr);
         return -ENOMEM;
@@ -74,7 +79,7 @@ static int tracked_spawn(const char *call, weft_task_tracker *tr, struct wf_spaw
         wf_log("%s: called outside a task; plain threads use weft_task_tracker_spawn_on", call);
         return -EPERM;
     }
-    rc = tracked_start(tr, th->sched, p->async ? wf_task_new_async : wf_task_new_fiber, p, out);
+    rc = tracked_start(tr, th->sched, p, false, out);
     if (rc == -ENOMEM)
         wf_log("%s: no memory for a task", call);
     return rc;
@@ -164,7 +169,7 @@ weft_task *weft_task_tracker_spawn_blocking_at(const char *site, weft_task_track
     rt = wf_runtime_of(th->sched);
     if (wf_blocking_reserve(rt, call) < 0)
         return NULL;
-    if (tracked_start(tr, &rt->sched, wf_task_new_blocking, &p, &t) < 0) {
+    if (tracked_start(tr, &rt->sched, &p, true, &t) < 0) {
         wf_log("%s: no memory for a task", call);
         wf_blocking_unreserve(rt);
     }
@@ -190,7 +195,7 @@ int weft_task_tracker_spawn_on_at(const char *site, weft_task_tracker *tr, weft_
     rc = wf_runtime_spawn_begin(rt);
     if (rc < 0)
         return rc;
-    return wf_runtime_spawn_end(rt, tracked_start(tr, &rt->sched, wf_task_new_fiber, &p, t));
+    return wf_runtime_spawn_end(rt, tracked_start(tr, &rt->sched, &p, false, t));
 }
 
 /* The functions behind the macros of the same name. */
