@@ -230,7 +230,7 @@ static uint64_t once_self(void)
     return th && th->task ? (uintptr_t)th->task : (uint64_t)wf_sys_thread_id() << 1 | 1;
 }
 
-/* The task or thread is within the initialiser, or was, and panicked. */
+/* The caller is within the initialiser, or is led out of it by a panic. */
 static bool once_is_own(struct once *o)
 {
     /* relaxed: only the caller itself can have written its name */

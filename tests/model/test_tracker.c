@@ -85,6 +85,7 @@ static void waits(void)
         model_reached(AT_ONCE);
     }
     model_free(f);
+    CHECK(weft_task_tracker_is_closed(tracker));
     CHECK_EQ(42, message[0]);
     CHECK_EQ(42, message[1]);
 }
@@ -157,6 +158,18 @@ static void waits_on(void)
 static void drops(void)
 {
     weft_future_drop(&future[1]);
+}
+
+/* Nobody leaves, meanwhile. */
+static void waits_in_vain(void)
+{
+    CHECK_EQ(-ESHUTDOWN, bell_await(&bell[0], &future[0]));
+}
+
+static void end_by_leaving(void)
+{
+    wf_tracker_leave(tracker);
+    end();
 }
 
 /* --- a task that is counted, and joined --------------------------------------------------------------------- */
@@ -248,6 +261,10 @@ const struct model_test model_tests[] = {
      .end = end,
      .preemptions = 1,
      .must_reach = BIT(SHUT_DOWN) | BIT(DONE)},
+    {.name = "waits for one that is freed do not wait for what is counted",
+     .begin = begin_waiting,
+     .thread = {frees, waits_in_vain, drops},
+     .end = end_by_leaving},
     {.name = "a task whose record is told can be joined",
      .begin = begin_task,
      .thread = {lab_runner, joins},
