@@ -434,7 +434,7 @@ WF_COLD static void pool_refuse(struct weft_runtime *rt, int rc)
     wf_log("weft_spawn_blocking: no thread can be made (%s): see ulimit -u and ulimit -v",
            weft_strerror(rc));
     do {
-        weft_wakeable *waiter;
+        weft_wakeable *waiter = NULL;
 
         wf_lock(&p->lock);
         /* Unless somebody else has made one since. */
