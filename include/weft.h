@@ -12,6 +12,7 @@
 
 #include <weft/barrier.h>
 #include <weft/blocking.h>
+#include <weft/broadcast.h>
 #include <weft/cancel.h>
 #include <weft/channel.h>
 #include <weft/condvar.h>

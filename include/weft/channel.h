@@ -9,7 +9,8 @@
  *
  * Values are of one size, given when the channel is made, and are copied in and out. What a
  * value owns goes along with it: whoever receives it owns it. Values that nobody receives are
- * given to the channel's destroy function.
+ * given to the channel's destroy function. Where one value goes to several receivers, in a broadcast and a
+ * watch, it stays the channel's, and each of them gets a copy, made by the channel's copy function.
  *
  * Each channel has two kinds of ends. Ends are counted handles: _clone makes one more, _close
  * gives one up (NULL is ignored). One handle may be used by any number of tasks and threads at a
@@ -30,10 +31,14 @@ typedef struct weft_channel_options {
     /* Called with the address of each value that nobody will receive. It may not await, nor use the
      * channel; it is called by whichever thread gives the value up, under no lock. NULL: none */
     void (*destroy)(void *value);
+    /* Broadcast and watch: make *to a copy of its own of what *from holds; such as one more
+     * reference. 0, or a negative errno: what the receiver gets then, and nothing is received. As
+     * destroy, but may await neither, nor receive by the same handle. NULL: the bytes */
+    int (*copy)(void *to, const void *from);
     uint64_t max_items; /* unbounded queues: a send beyond that is -ENOBUFS; 0: no limit */
     uint64_t max_bytes; /* the same, of item_size each */
     uint64_t warn_at;   /* say once, on stderr, that so many values are queued; 0: never */
-    uintptr_t spare_[4];
+    uintptr_t spare_[3];
 } weft_channel_options;
 
 /* Counters, a moment old at most. */

@@ -91,6 +91,18 @@ WF_INLINE weft_poll wf_wait_poll(weft_future *f, const weft_context *cx, struct 
     return ready ? WEFT_READY : WEFT_PENDING;
 }
 
+/* It waits no more: out of q, under l, if it stands there. Whatever it was given is the caller's to hand on. */
+WF_INLINE void wf_wait_leave(struct wf_wait *w, struct wf_lock *l, struct wf_waitq *q)
+{
+    weft_wakeable *target = NULL;
+
+    wf_lock(l);
+    if (w->waiter.state == WF_WAITER_QUEUED)
+        target = wf_waitq_take(q, &w->waiter, WF_WAITER_IDLE);
+    wf_unlock(l);
+    wf_wakeable_release(target);
+}
+
 /*
  * Wake all those at the head of the line that came before `turn` (their `need` says when), in their order. Called with
  * the lock held, returns without it. More than a batch are woken in several goes; who comes meanwhile stays.
