@@ -30,5 +30,6 @@
 #include <weft/task.h>
 #include <weft/task_tracker.h>
 #include <weft/time.h>
+#include <weft/watch.h>
 
 #endif
