@@ -59,6 +59,8 @@ const struct soak_act_entry soak_acts[] = {
     ACT(delay, SOAK_SPAWNS | SOAK_TIMES),
     ACT(clock, SOAK_DEAR | SOAK_DEARER),
     ACT(hand, 0),
+    ACT(broadcast, SOAK_SPAWNS),
+    ACT(watch, SOAK_SPAWNS),
     ACT(hog, SOAK_DEAR),
     ACT(block, SOAK_DEAR),
     ACT(deep, SOAK_SPAWNS | SOAK_DEAR),

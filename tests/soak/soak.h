@@ -27,6 +27,7 @@
  *     slot.c      one-shot hand-overs, the office      queue.c     bounded hand-overs
  *     party.c     an act: notifying, meeting, waiting for tokens and conditions
  *     attic.c     wakers that are kept                 stackless.c tasks without a stack
+ *     cast.c      acts: one value to many
  *     ledger.c    what began and what ended            gauge.c     descriptors, threads, memory
  *     watch.c     the watchdog and the verdict
  */
@@ -61,7 +62,7 @@ enum soak_kind {
     SOAK_DEFER,
     SOAK_LOCAL,  /* a value set or inherited; destroyed */
     SOAK_SLOT,   /* slot.c */
-    SOAK_ITEM,   /* pushed; popped or left over: queue.c */
+    SOAK_ITEM,   /* pushed; popped or left over: queue.c. Sent; destroyed: cast.c */
     SOAK_DELAY,  /* an entry inserted; out, or destroyed: delay.c */
     SOAK_HAND,   /* hand.c */
     SOAK_MEMBER, /* of a party: came; went */
@@ -92,7 +93,7 @@ void soak_ledger_claim(void);
 /* --- the plan ---------------------------------------------------------------------------- */
 
 #define SOAK_RUNTIMES 3
-#define SOAK_ACTS     48
+#define SOAK_ACTS     64
 
 enum soak_ending {
     SOAK_DRAIN,      /* every task ends by itself */
@@ -314,6 +315,7 @@ soak_act soak_act_sleep, soak_act_timeout, soak_act_deadline, soak_act_tick, soa
 soak_act soak_act_party;
 soak_act soak_act_interval, soak_act_delay, soak_act_clock;
 soak_act soak_act_hand;
+soak_act soak_act_broadcast, soak_act_watch;
 soak_act soak_act_hog, soak_act_block, soak_act_deep, soak_act_large, soak_act_exec;
 soak_act soak_act_net, soak_act_refused, soak_act_listener, soak_act_crowd, soak_act_pair;
 
