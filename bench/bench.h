@@ -52,6 +52,7 @@ extern const struct bench_workload bench_delay_workloads[];
 extern const struct bench_workload bench_blocking_workloads[];
 extern const struct bench_workload bench_lock_workloads[];
 extern const struct bench_workload bench_notify_workloads[];
+extern const struct bench_workload bench_broadcast_workloads[];
 extern const struct bench_workload bench_memory_workloads[];
 extern const struct bench_workload bench_thread_workloads[];
 extern const struct bench_workload bench_echo_workloads[];
