@@ -26,6 +26,8 @@
 #include <weft/notify.h>
 #include <weft/once.h>
 #include <weft/runtime.h>
+#include <weft/rwlock.h>
+#include <weft/semaphore.h>
 #include <weft/stream.h>
 #include <weft/task.h>
 #include <weft/task_tracker.h>

@@ -85,8 +85,8 @@ static void overdue_print_held(const struct wf_overdue *o, const char *waits)
 
     wf_log("%s %p%s%s%s has been held for %llu ms by %s%s%s, while %s", o->kind, o->lock,
            WF_LOCK_NAME_ARGS(o->name), (unsigned long long)o->age_ns / 1000000,
-           wf_someone_text(&o->holder, who), o->held_at ? ", locked at " : "",
-           o->held_at ? o->held_at : "", waits);
+           o->holder.owner ? wf_someone_text(&o->holder, who) : "readers",
+           o->held_at ? ", locked at " : "", o->held_at ? o->held_at : "", waits);
 }
 
 /* Once for each place in the program. */

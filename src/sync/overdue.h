@@ -46,10 +46,10 @@ struct wf_overdue {
     const void *lock;
     const char *kind, *name;
     uint64_t age_ns;
-    struct wf_someone holder; /* owner 0: nobody that is known */
-    const char *held_at;      /* NULL: it was handed to somebody */
+    struct wf_someone holder; /* owner 0: nobody that is known, but readers */
+    const char *held_at;      /* NULL: not known */
+    const char *handed_at;    /* where somebody waits to whom it was handed; NULL: nobody */
     uint64_t handed_id;       /* the id of that task; 0: not known */
-    const char *handed_at;
     struct wf_someone waiter; /* one of those */
     const char *waits_at;
     unsigned others; /* besides */

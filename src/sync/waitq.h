@@ -43,14 +43,11 @@ WF_INLINE bool wf_waitq_empty(const struct wf_waitq *q)
     return q->first == NULL;
 }
 
-/* At the end of the line; the reference of target goes to the queue. */
-WF_INLINE void wf_waitq_push(struct wf_waitq *q, struct wf_waiter *w, weft_wakeable *target)
+/* The links alone, for lists of waiters that are not in line any more. */
+WF_INLINE void wf_waitq_append(struct wf_waitq *q, struct wf_waiter *w)
 {
-    wf_debug_assert(w->state != WF_WAITER_QUEUED);
     w->next = NULL;
     w->prev = q->last;
-    w->target = target;
-    w->state = WF_WAITER_QUEUED;
     if (q->last)
         q->last->next = w;
     else
@@ -58,13 +55,8 @@ WF_INLINE void wf_waitq_push(struct wf_waitq *q, struct wf_waiter *w, weft_wakea
     q->last = w;
 }
 
-/* Out of the line, into the given state. The reference of its target goes to the caller. */
-WF_INLINE weft_wakeable *wf_waitq_take(struct wf_waitq *q, struct wf_waiter *w,
-                                       enum wf_waiter_state state)
+WF_INLINE void wf_waitq_unlink(struct wf_waitq *q, struct wf_waiter *w)
 {
-    weft_wakeable *target = w->target;
-
-    wf_debug_assert(w->state == WF_WAITER_QUEUED);
     if (w->prev)
         w->prev->next = w->next;
     else
@@ -74,6 +66,25 @@ WF_INLINE weft_wakeable *wf_waitq_take(struct wf_waitq *q, struct wf_waiter *w,
     else
         q->last = w->prev;
     w->next = w->prev = NULL;
+}
+
+/* At the end of the line; the reference of target goes to the queue. */
+WF_INLINE void wf_waitq_push(struct wf_waitq *q, struct wf_waiter *w, weft_wakeable *target)
+{
+    wf_debug_assert(w->state != WF_WAITER_QUEUED);
+    w->target = target;
+    w->state = WF_WAITER_QUEUED;
+    wf_waitq_append(q, w);
+}
+
+/* Out of the line, into the given state. The reference of its target goes to the caller. */
+WF_INLINE weft_wakeable *wf_waitq_take(struct wf_waitq *q, struct wf_waiter *w,
+                                       enum wf_waiter_state state)
+{
+    weft_wakeable *target = w->target;
+
+    wf_debug_assert(w->state == WF_WAITER_QUEUED);
+    wf_waitq_unlink(q, w);
     w->target = NULL;
     w->state = state;
     return target;
