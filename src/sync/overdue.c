@@ -109,7 +109,7 @@ WF_COLD void wf_overdue_tell(const struct wf_overdue *o)
         (void)wf_add_u64(&rt->locks_overdue, 1, WF_RELAXED);
     if (wf_lock_report_may(overdue_key(o))) {
         if (o->others)
-            (void)snprintf(others, sizeof(others), ", and so do %u more", o->others);
+            (void)snprintf(others, sizeof(others), " (and %u more)", o->others);
         (void)snprintf(waits, sizeof(waits), "%s waits for it at %s%s",
                        wf_someone_text(&o->waiter, who), o->waits_at, others);
         if (o->handed_at)

@@ -70,20 +70,20 @@ static uint64_t permits_hand_out(struct wf_permits *p, uint64_t n)
 
 int wf_permits_add(struct wf_permits *p, uint64_t n, uint64_t max, bool *passed)
 {
-    /* relaxed: what it shows is tried */
-    uint64_t old = wf_load_u64(&p->word, WF_RELAXED);
-
     while (n) {
+        /* relaxed: what it shows is tried */
+        uint64_t old = wf_load_u64(&p->word, WF_RELAXED);
+
         if (wf_unlikely((old >> WF_PERMITS_SHIFT) > max - n))
             return -EOVERFLOW;
         if (wf_unlikely(old & WF_PERMITS_QUEUED)) {
             n = permits_hand_out(p, n);
             *passed = true;
-            old = wf_load_u64(&p->word, WF_RELAXED);
+            /* P4: with none left the memory may be gone. */
             continue;
         }
         /* release: pairs with wf_permits_try and permits_line_up */
-        if (wf_cas_weak_u64(&p->word, &old, old + (n << WF_PERMITS_SHIFT), WF_RELEASE, WF_RELAXED))
+        if (wf_cas_u64(&p->word, &old, old + (n << WF_PERMITS_SHIFT), WF_RELEASE, WF_RELAXED))
             return 0;
     }
     return 0;
