@@ -92,42 +92,39 @@ static struct wf_lock_wait *deadlock_next(const struct wf_lock_wait *at)
     return next;
 }
 
-/* Under the lock: how many are in the circle that w closes; 0: it closes none. */
-static unsigned deadlock_length(const struct wf_lock_wait *w)
+/* Under the lock: how many are in the circle that w closes, and the first of them; 0: it closes none. */
+static unsigned deadlock_walk(struct wf_lock_wait *w, struct wf_lock_wait *member[DEADLOCK_TOLD])
 {
-    const struct wf_lock_wait *at = w;
+    struct wf_lock_wait *at = w;
 
-    for (unsigned length = 1; length <= DEADLOCK_STEPS; length++) {
-        at = deadlock_next(at);
-        if (!at)
-            return 0;
-        if (at == w)
+    for (unsigned length = 0; at && length < DEADLOCK_STEPS; at = deadlock_next(at)) {
+        if (at == w && length > 0)
             return length;
+        if (length < DEADLOCK_TOLD)
+            member[length] = at;
+        length++;
     }
     return 0;
 }
 
 /* Under the lock: what is to be told. */
-WF_COLD static void deadlock_note(struct deadlock *d, struct wf_lock_wait *w)
+WF_COLD static void deadlock_note(struct deadlock *d, struct wf_lock_wait *const member[])
 {
-    struct wf_lock_wait *at = w;
-
     d->number = ++graph.found;
-    for (unsigned i = 0; i < d->length; i++) {
-        const struct wf_owned *lock = at->object;
+    for (d->told = 0; d->told < d->length && d->told < DEADLOCK_TOLD; d->told++) {
+        struct wf_lock_wait *w = member[d->told];
+        const struct wf_owned *lock = w->object;
 
-        d->key += (uintptr_t)wf_lock_wait_site(at) * (i + 1);
-        if (i < DEADLOCK_TOLD)
-            d->member[d->told++] = (struct deadlock_member){
-                .who = wf_someone_met(deadlock_owner(at)),
-                .lock = lock,
-                .kind = wf_lock_wait_future(at)->type->name,
-                .name = lock->name,
-                .waits_at = wf_lock_wait_site(at),
-                /* relaxed: carried by the lock, D2 */
-                .locked_at = wf_load_ptr(&lock->site, WF_RELAXED),
-            };
-        at = deadlock_next(at);
+        d->member[d->told] = (struct deadlock_member){
+            .who = wf_someone_met(deadlock_owner(w)),
+            .lock = lock,
+            .kind = wf_lock_wait_future(w)->type->name,
+            .name = lock->name,
+            .waits_at = wf_lock_wait_site(w),
+            .locked_at = wf_owned_site(lock),
+        };
+        /* The same whoever of them closes it. */
+        d->key += (uintptr_t)wf_lock_wait_site(w) * UINT64_C(0x9e3779b97f4a7c15);
     }
 }
 
@@ -143,7 +140,7 @@ static void deadlock_print(const struct deadlock *d)
 
         wf_log("deadlock %llu: %s waits at %s for the %s %p%s%s%s, locked at %s by %s",
                (unsigned long long)d->number, wf_someone_text(&m->who, who), m->waits_at, m->kind,
-               m->lock, WF_LOCK_NAME_ARGS(m->name), m->locked_at ? m->locked_at : "?",
+               m->lock, WF_LOCK_NAME_ARGS(m->name), m->locked_at,
                i + 1 < d->told || d->told == d->length ? wf_someone_text(owner, next)
                                                        : "one of the others");
     }
@@ -167,13 +164,14 @@ WF_COLD static void deadlock_tell(const struct deadlock *d)
 /* Apart, for the size of what is noted. */
 WF_NOINLINE static void deadlock_closed(struct wf_lock_wait *w)
 {
+    struct wf_lock_wait *member[DEADLOCK_TOLD];
     struct deadlock d = {0};
 
     wf_lock(&graph.lock);
     /* Looked at again: somebody may have been cancelled. */
-    d.length = deadlock_length(w);
+    d.length = deadlock_walk(w, member);
     if (d.length)
-        deadlock_note(&d, w);
+        deadlock_note(&d, member);
     wf_unlock(&graph.lock);
     if (d.length)
         deadlock_tell(&d);
@@ -182,14 +180,15 @@ WF_NOINLINE static void deadlock_closed(struct wf_lock_wait *w)
 void wf_deadlock_enter(struct wf_lock_wait *w)
 {
     struct wf_lock_wait **list = deadlock_list(deadlock_owner(w));
-    bool closed;
+    struct wf_lock_wait *member[DEADLOCK_TOLD];
+    unsigned length;
 
     wf_lock(&graph.lock);
     w->next = *list;
     *list = w;
-    closed = deadlock_length(w) > 0;
+    length = deadlock_walk(w, member);
     wf_unlock(&graph.lock);
-    if (wf_unlikely(closed))
+    if (wf_unlikely(length > 0))
         deadlock_closed(w);
 }
 

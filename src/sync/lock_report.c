@@ -73,3 +73,15 @@ bool wf_lock_report_may(uint64_t key)
                (unsigned long long)left_out);
     return may;
 }
+
+void wf_lock_report_end(const char *kind, const struct wf_owned *o, const struct weft_task *t)
+{
+    const char *site = wf_owned_site(o);
+
+    if (wf_lock_report_may((uintptr_t)site * 2 + 7))
+        wf_log(
+            "task %llu \"%s\" (spawned at %s) has ended with the %s %p%s%s%s, which it locked at %s; who locks it "
+            "next is told by -EOWNERDEAD",
+            (unsigned long long)t->id, wf_task_name(t), t->site ? t->site : "?", kind,
+            (const void *)o, WF_LOCK_NAME_ARGS(o->name), site);
+}

@@ -40,6 +40,9 @@ const char *wf_someone_text(const struct wf_someone *s, char text[WF_SOMEONE_SIZ
 /* May this be printed? Once for each key, and ten a second in all: what is left out is said with the next. */
 bool wf_lock_report_may(uint64_t key);
 
+/* t has ended with the lock. Told once for each place where one was locked. */
+void wf_lock_report_end(const char *kind, const struct wf_owned *o, const struct weft_task *t);
+
 /* The runtime that it belongs to; NULL: a plain thread. */
 WF_INLINE struct weft_runtime *wf_someone_runtime(const struct wf_someone *s)
 {

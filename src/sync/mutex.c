@@ -140,7 +140,7 @@ static bool mutex_note_overdue(struct wf_mutex *m, struct wf_overdue *o)
                              .name = m->own.name,
                              .age_ns = now - m->since,
                              .holder = wf_someone_met(owner),
-                             .held_at = wf_load_ptr(&m->own.site, WF_RELAXED)};
+                             .held_at = wf_owned_site(&m->own)};
     wf_overdue_note_waiters(o, &m->queue, NULL);
     return true;
 }
@@ -178,11 +178,7 @@ WF_COLD static void mutex_abandon(struct wf_hold *h, const struct weft_task *t)
     struct wf_mutex *m = wf_container_of(h, struct wf_mutex, own.hold);
     uint64_t owner = (uintptr_t)t;
 
-    wf_log(
-        "task %llu \"%s\" (spawned at %s) has ended with the mutex %p%s%s%s, which it locked at %s; who locks it "
-        "next is told by -EOWNERDEAD",
-        (unsigned long long)t->id, wf_task_name(t), t->site ? t->site : "?", (void *)m,
-        WF_LOCK_NAME_ARGS(m->own.name), (const char *)wf_load_ptr(&m->own.site, WF_RELAXED));
+    wf_lock_report_end("mutex", &m->own, t);
     if (!mutex_free(m, owner, MUTEX_DEAD))
         mutex_release(m, owner, MUTEX_DEAD);
 }
@@ -273,8 +269,7 @@ static int mutex_refuse_again(const struct wf_mutex *m)
 {
     return wf_misuse(-EDEADLK,
                      "weft_mutex_lock: the caller holds the mutex %p%s%s%s already, since %s",
-                     (const void *)m, WF_LOCK_NAME_ARGS(m->own.name),
-                     (const char *)wf_load_ptr(&m->own.site, WF_RELAXED));
+                     (const void *)m, WF_LOCK_NAME_ARGS(m->own.name), wf_owned_site(&m->own));
 }
 
 static weft_poll mutex_poll(weft_future *f, weft_context *cx)
@@ -362,7 +357,7 @@ static void mutex_look(weft_future *f, uint64_t limit_ns)
             wf_overdue_note_handed(&o, m->handed);
         } else {
             o.holder = wf_someone_met(wf_owned_by(&m->own));
-            o.held_at = wf_load_ptr(&m->own.site, WF_RELAXED);
+            o.held_at = wf_owned_site(&m->own);
         }
     }
     wf_unlock(&m->lock);
@@ -561,22 +556,22 @@ bool weft_mutex_is_held(const weft_mutex *m)
 /* The same behind the macros' names, for other languages. */
 int(weft_mutex_lock)(weft_mutex *m)
 {
-    return weft_mutex_lock_at(NULL, m);
+    return weft_mutex_lock_at("?", m);
 }
 
 int(weft_mutex_try_lock)(weft_mutex *m)
 {
-    return weft_mutex_try_lock_at(NULL, m);
+    return weft_mutex_try_lock_at("?", m);
 }
 
 int(weft_mutex_lock_blocking)(weft_mutex *m)
 {
-    return weft_mutex_lock_blocking_at(NULL, m);
+    return weft_mutex_lock_blocking_at("?", m);
 }
 
 weft_future(weft_mutex_lock_future)(weft_mutex *m)
 {
-    return weft_mutex_lock_future_at(NULL, m);
+    return weft_mutex_lock_future_at("?", m);
 }
 
 weft_lock_scope *weft_lock_scope_enter(const char *site, weft_lock_scope *scope, weft_mutex *m,

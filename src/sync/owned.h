@@ -61,6 +61,15 @@ struct wf_owned {
     struct wf_hold hold;       /* the owner's, while it is one */
 };
 
+/* Where it was locked. "?": its caller has not said, or nobody holds it. */
+WF_INLINE const char *wf_owned_site(const struct wf_owned *o)
+{
+    /* relaxed: for reports */
+    const char *site = wf_load_ptr(&o->site, WF_RELAXED);
+
+    return site ? site : "?";
+}
+
 WF_INLINE uint64_t wf_owned_by(const struct wf_owned *o)
 {
     /* relaxed: only one's own number says something for sure, and one has written that oneself; else a glance, or
@@ -136,7 +145,9 @@ WF_INLINE struct wf_lock_wait *wf_lock_wait_of_waiter(struct wf_waiter *w)
 
 WF_INLINE const char *wf_lock_wait_site(struct wf_lock_wait *w)
 {
-    return (const char *)(uintptr_t)wf_lock_wait_future(w)->result; /* NOLINT */
+    const char *site = (const char *)(uintptr_t)wf_lock_wait_future(w)->result; /* NOLINT */
+
+    return site ? site : "?";
 }
 
 WF_INLINE weft_future wf_lock_wait_new(const weft_future_type *type, void *object, uint32_t aux,

@@ -65,11 +65,7 @@ WF_COLD static void rwlock_abandon(struct wf_hold *h, const struct weft_task *t)
 {
     struct wf_rwlock *l = wf_container_of(h, struct wf_rwlock, own.hold);
 
-    wf_log(
-        "task %llu \"%s\" (spawned at %s) has ended with the rwlock %p%s%s%s, which it locked for writing at %s; "
-        "who locks it next is told by -EOWNERDEAD",
-        (unsigned long long)t->id, wf_task_name(t), t->site ? t->site : "?", (void *)l,
-        WF_LOCK_NAME_ARGS(l->own.name), (const char *)wf_load_ptr(&l->own.site, WF_RELAXED));
+    wf_lock_report_end("rwlock", &l->own, t);
     rwlock_set_writer(l, 0);
     /* relaxed: giving back carries it */
     (void)wf_or_u64(&l->permits.word, WF_PERMITS_MARKED, WF_RELAXED);
@@ -98,8 +94,7 @@ static int rwlock_refuse_again(const struct wf_rwlock *l)
 {
     return wf_misuse(-EDEADLK,
                      "weft_rwlock: the caller holds the rwlock %p%s%s%s for writing, since %s",
-                     (const void *)l, WF_LOCK_NAME_ARGS(l->own.name),
-                     (const char *)wf_load_ptr(&l->own.site, WF_RELAXED));
+                     (const void *)l, WF_LOCK_NAME_ARGS(l->own.name), wf_owned_site(&l->own));
 }
 
 /* --- waiting --- */
@@ -172,7 +167,7 @@ static void rwlock_look(weft_future *f, uint64_t limit_ns)
             wf_overdue_note_handed(&o, wf_lock_wait_of_waiter(p->handed.first));
         } else if (wf_owned_by(&l->own)) {
             o.holder = wf_someone_met(wf_owned_by(&l->own)); /* R1 */
-            o.held_at = wf_load_ptr(&l->own.site, WF_RELAXED);
+            o.held_at = wf_owned_site(&l->own);
         }
     }
     wf_unlock(&p->lock);
@@ -269,7 +264,7 @@ int weft_rwlock_try_read_lock(weft_rwlock *l)
 {
     int rc = rwlock_check("weft_rwlock_try_read_lock", l);
 
-    return rc < 0 ? rc : rwlock_try(rwlock_of(l), wf_self_now(), false, NULL);
+    return rc < 0 ? rc : rwlock_try(rwlock_of(l), wf_self_now(), false, "?");
 }
 
 int weft_rwlock_try_write_lock_at(const char *site, weft_rwlock *l)
@@ -340,35 +335,35 @@ int weft_rwlock_downgrade(weft_rwlock *l)
 /* The same behind the macros' names, for other languages. */
 int(weft_rwlock_read_lock)(weft_rwlock *l)
 {
-    return weft_rwlock_read_lock_at(NULL, l);
+    return weft_rwlock_read_lock_at("?", l);
 }
 
 int(weft_rwlock_write_lock)(weft_rwlock *l)
 {
-    return weft_rwlock_write_lock_at(NULL, l);
+    return weft_rwlock_write_lock_at("?", l);
 }
 
 int(weft_rwlock_try_write_lock)(weft_rwlock *l)
 {
-    return weft_rwlock_try_write_lock_at(NULL, l);
+    return weft_rwlock_try_write_lock_at("?", l);
 }
 
 int(weft_rwlock_read_lock_blocking)(weft_rwlock *l)
 {
-    return weft_rwlock_read_lock_blocking_at(NULL, l);
+    return weft_rwlock_read_lock_blocking_at("?", l);
 }
 
 int(weft_rwlock_write_lock_blocking)(weft_rwlock *l)
 {
-    return weft_rwlock_write_lock_blocking_at(NULL, l);
+    return weft_rwlock_write_lock_blocking_at("?", l);
 }
 
 weft_future(weft_rwlock_read_lock_future)(weft_rwlock *l)
 {
-    return weft_rwlock_read_lock_future_at(NULL, l);
+    return weft_rwlock_read_lock_future_at("?", l);
 }
 
 weft_future(weft_rwlock_write_lock_future)(weft_rwlock *l)
 {
-    return weft_rwlock_write_lock_future_at(NULL, l);
+    return weft_rwlock_write_lock_future_at("?", l);
 }

@@ -223,30 +223,30 @@ uint64_t weft_semaphore_available(const weft_semaphore *s)
 /* The same behind the macros' names, for other languages. */
 int(weft_semaphore_acquire)(weft_semaphore *s)
 {
-    return weft_semaphore_acquire_many_at(NULL, s, 1);
+    return weft_semaphore_acquire_many_at("?", s, 1);
 }
 
 int(weft_semaphore_acquire_many)(weft_semaphore *s, uint64_t n)
 {
-    return weft_semaphore_acquire_many_at(NULL, s, n);
+    return weft_semaphore_acquire_many_at("?", s, n);
 }
 
 int(weft_semaphore_acquire_blocking)(weft_semaphore *s)
 {
-    return weft_semaphore_acquire_many_blocking_at(NULL, s, 1);
+    return weft_semaphore_acquire_many_blocking_at("?", s, 1);
 }
 
 int(weft_semaphore_acquire_many_blocking)(weft_semaphore *s, uint64_t n)
 {
-    return weft_semaphore_acquire_many_blocking_at(NULL, s, n);
+    return weft_semaphore_acquire_many_blocking_at("?", s, n);
 }
 
 weft_future(weft_semaphore_acquire_future)(weft_semaphore *s)
 {
-    return weft_semaphore_acquire_many_future_at(NULL, s, 1);
+    return weft_semaphore_acquire_many_future_at("?", s, 1);
 }
 
 weft_future(weft_semaphore_acquire_many_future)(weft_semaphore *s, uint64_t n)
 {
-    return weft_semaphore_acquire_many_future_at(NULL, s, n);
+    return weft_semaphore_acquire_many_future_at("?", s, n);
 }

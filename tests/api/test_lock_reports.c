@@ -694,8 +694,7 @@ static int end_root(void *arg)
     CHECK_EQ(0, result_of(weft_spawn(forgets, &m)));
     claim_said("has ended with the mutex %p \"cache\", which it locked at %s", (void *)&m, held_at);
     CHECK_EQ(0, result_of(weft_spawn(forgets_writing, &l)));
-    claim_said("has ended with the rwlock %p \"table\", which it locked for writing at ",
-               (void *)&l);
+    claim_said("has ended with the rwlock %p \"table\", which it locked at ", (void *)&l);
     CHECK_EQ(-EOWNERDEAD, weft_mutex_lock(&m));
     CHECK_EQ(0, weft_mutex_unlock(&m));
     return 0;
