@@ -154,6 +154,8 @@ static bool mutex_pass(struct wf_mutex *m, uint64_t dead)
 
     wf_lock(&m->lock);
     passed = !wf_waitq_empty(&m->queue);
+    wf_debug_assert(passed ==
+                    ((wf_load_u64(&m->own.word, WF_RELAXED) & MUTEX_QUEUED) != 0)); /* M1 */
     if (passed) {
         tell = mutex_note_overdue(m, &overdue);
         target = mutex_hand_on(m, dead);

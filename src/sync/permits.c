@@ -38,33 +38,28 @@ static void permits_check_queue(struct wf_permits *p)
 
 /* --- giving --- */
 
-/* To those in line, as far as they go. Returns what is left when nobody waits any more. */
+/* To those in line, to so many as are woken at a time. Returns what is left. */
 static uint64_t permits_hand_out(struct wf_permits *p, uint64_t n)
 {
     struct wf_wakes wakes;
-    bool more;
+    struct wf_waiter *w;
 
     wakes.count = 0;
-    do {
-        struct wf_waiter *w;
+    wf_lock(&p->lock);
+    wf_overdue_begin(&p->since);
+    while (n && (w = p->queue.first) && !wf_wakes_full(&wakes)) {
+        uint32_t some = n < w->need ? (uint32_t)n : w->need;
 
-        wf_lock(&p->lock);
-        wf_overdue_begin(&p->since);
-        while (n && (w = p->queue.first) && !wf_wakes_full(&wakes)) {
-            uint32_t some = n < w->need ? (uint32_t)n : w->need;
-
-            n -= some;
-            w->need -= some;
-            if (w->need)
-                break;
-            wf_wakes_add(&wakes, wf_waitq_take(&p->queue, w, WF_WAITER_GRANTED));
-            wf_waitq_append(&p->handed, w);
-        }
-        more = n && !wf_waitq_empty(&p->queue);
-        permits_check_queue(p);
-        wf_unlock(&p->lock);
-        wf_wakes_all(&wakes);
-    } while (more);
+        n -= some;
+        w->need -= some;
+        if (w->need)
+            break;
+        wf_wakes_add(&wakes, wf_waitq_take(&p->queue, w, WF_WAITER_GRANTED));
+        wf_waitq_append(&p->handed, w);
+    }
+    permits_check_queue(p);
+    wf_unlock(&p->lock);
+    wf_wakes_all(&wakes);
     return n;
 }
 

@@ -65,7 +65,8 @@ WF_INLINE int wf_permits_try(struct wf_permits *p, uint64_t n)
     do {
         if (wf_unlikely(old & WF_PERMITS_CLOSED))
             return -ESHUTDOWN;
-        if ((old & WF_PERMITS_QUEUED) || old >> WF_PERMITS_SHIFT < n)
+        /* P1: while somebody waits there are none */
+        if (old >> WF_PERMITS_SHIFT < n)
             return -EAGAIN;
         /* acquire: pairs with wf_permits_add; carries what was done under them */
     } while (

@@ -104,14 +104,6 @@ WF_NOINLINE WF_SUSPENDS static int semaphore_wait(struct wf_permits *p, struct w
     return (int)wf_lock_await(f, &future, semaphore_look);
 }
 
-/* None are had at once, whoever waits. */
-WF_INLINE int semaphore_try(struct wf_permits *p, uint64_t n)
-{
-    int rc = wf_permits_try(p, n);
-
-    return wf_unlikely(rc == -EAGAIN) && n == 0 ? 0 : rc;
-}
-
 int weft_semaphore_acquire_many_at(const char *site, weft_semaphore *s, uint64_t n)
 {
     struct wf_permits *p = semaphore_of(s);
@@ -123,7 +115,7 @@ int weft_semaphore_acquire_many_at(const char *site, weft_semaphore *s, uint64_t
     rc = wf_await_enter(&f, "weft_semaphore_acquire");
     if (wf_unlikely(rc < 0))
         return rc;
-    rc = semaphore_try(p, n);
+    rc = wf_permits_try(p, n);
     return wf_likely(rc != -EAGAIN) ? rc : semaphore_wait(p, f, n, site);
 }
 
@@ -136,7 +128,7 @@ int weft_semaphore_try_acquire_many(weft_semaphore *s, uint64_t n)
 {
     int rc = semaphore_check("weft_semaphore_try_acquire", s, n);
 
-    return rc < 0 ? rc : semaphore_try(semaphore_of(s), n);
+    return rc < 0 ? rc : wf_permits_try(semaphore_of(s), n);
 }
 
 int weft_semaphore_try_acquire(weft_semaphore *s)
@@ -153,7 +145,7 @@ int weft_semaphore_acquire_many_blocking_at(const char *site, weft_semaphore *s,
         rc = wf_thread_check_plain("weft_semaphore_acquire_blocking");
     if (rc < 0)
         return rc;
-    rc = semaphore_try(semaphore_of(s), n);
+    rc = wf_permits_try(semaphore_of(s), n);
     if (rc != -EAGAIN)
         return rc;
     future = semaphore_future(semaphore_of(s), n, site);
@@ -170,7 +162,7 @@ weft_future weft_semaphore_acquire_many_future_at(const char *site, weft_semapho
     int rc = semaphore_check("weft_semaphore_acquire_future", s, n);
 
     if (rc < 0 || n == 0)
-        return weft_ready_future(rc < 0 ? rc : semaphore_try(semaphore_of(s), 0));
+        return weft_ready_future(rc < 0 ? rc : wf_permits_try(semaphore_of(s), 0));
     return semaphore_future(semaphore_of(s), n, site);
 }
 

@@ -16,6 +16,7 @@ struct hand {
     weft_wakeable bell;
     struct wf_atomic_u32 refs;
     struct wf_atomic_u32 rung; /* ever */
+    uint32_t heard;            /* of those: its own */
     weft_future future;
 };
 
@@ -29,10 +30,9 @@ static inline void hand_ring(weft_wakeable *w)
     wf_add_u32(&wf_container_of(w, struct hand, bell)->rung, 1, WF_RELAXED);
 }
 
-/* release: pairs with hand_wait; who rings does not touch the bell any more */
 static inline void hand_release(weft_wakeable *w)
 {
-    CHECK(wf_sub_u32(&wf_container_of(w, struct hand, bell)->refs, 1, WF_RELEASE) > 0);
+    CHECK(wf_sub_u32(&wf_container_of(w, struct hand, bell)->refs, 1, WF_RELAXED) > 0);
 }
 
 static const weft_wakeable_type hand_type = {hand_retain, hand_ring, hand_release};
@@ -41,21 +41,27 @@ static inline weft_poll hand_poll(struct hand *h, weft_future *f)
 {
     weft_context cx = {{&h->bell}};
 
-    h->bell.type = &hand_type;
+    if (!h->bell.type)
+        h->bell.type = &hand_type;
     return weft_future_poll(f, &cx);
 }
 
-HAND_UNWATCHED bool hand_is_free(void *arg)
+HAND_UNWATCHED bool hand_hears(void *arg)
 {
-    return ((struct hand *)arg)->refs.raw == 0;
+    struct hand *h = arg;
+
+    return h->rung.raw != h->heard;
 }
 
-/* Until nobody has it any more: it was rung, or given back. */
+/* Until it is rung once more. What the bell does not carry the poll has to find. */
 static inline void hand_wait(struct hand *h)
 {
+    uint32_t rung;
+
     do
-        model_block(hand_is_free, h, UINT64_MAX);
-    while (wf_load_u32(&h->refs, WF_ACQUIRE));
+        model_block(hand_hears, h, UINT64_MAX);
+    while ((rung = wf_load_u32(&h->rung, WF_RELAXED)) == h->heard);
+    h->heard = rung;
 }
 
 /* To the end. True: it had to wait. */

@@ -262,6 +262,80 @@ static void crosses_left(void)
     crosses(1, &right, &left);
 }
 
+/* An edge that is gone must not be found. The first thread has waited for the other's lock, with its own in hand:
+ * it has given up, or got it and given it back. When that is over, the second one crosses. */
+static struct wf_atomic_u32 is_over;
+
+HAND_UNWATCHED bool other_is_over(void *arg)
+{
+    (void)arg;
+    return is_over.raw != 0;
+}
+
+static void has_crossed(bool gives_up)
+{
+    struct hand *h = &hands[2];
+
+    (void)lock(0, &left);
+    h->future = weft_mutex_lock_future(&right);
+    wf_lock_wait_of(&h->future)->self = WF_WAIT_SOLE;
+    if (hand_poll(h, &h->future) == WEFT_PENDING) {
+        model_reached(LINE);
+        if (gives_up)
+            weft_future_drop(&h->future);
+        else
+            (void)hand_await(h, &h->future);
+    }
+    if (h->future.result == 0)
+        unlock(&right);
+    wf_store_u32(&is_over, 1, WF_RELEASE);
+    model_block(other_has_polled, &polled[0], UINT64_MAX);
+    unlock(&left);
+}
+
+static void crosses_and_gives_up(void)
+{
+    has_crossed(true);
+}
+
+static void crosses_and_comes_back(void)
+{
+    has_crossed(false);
+}
+
+static void crosses_next(bool keeps)
+{
+    struct hand *h = &hands[3];
+
+    (void)lock(1, &right);
+    if (!keeps)
+        unlock(&right);
+    do
+        model_block(other_is_over, NULL, UINT64_MAX);
+    while (!wf_load_u32(&is_over, WF_ACQUIRE));
+    if (!weft_mutex_is_held(&right))
+        (void)lock(1, &right);
+    h->future = weft_mutex_lock_future(&left);
+    wf_lock_wait_of(&h->future)->self = WF_WAIT_SOLE;
+    if (hand_poll(h, &h->future) == WEFT_PENDING)
+        weft_future_drop(&h->future);
+    else
+        unlock(&left);
+    CHECK_EQ(0, circles.raw);
+    wf_store_u32(&polled[0], WAITS, WF_RELAXED);
+    unlock(&right);
+}
+
+static void crosses_later(void)
+{
+    crosses_next(true);
+}
+
+static void crosses_for_a_while(void)
+{
+    crosses_next(false);
+}
+
 static void end_crossed(void)
 {
     CHECK_EQ(0, left.word_);
@@ -317,6 +391,21 @@ static void tries_after_it(void)
     is_told(rc, TOLD_BY_TRY);
     be_inside();
     unlock(&mutex);
+}
+
+static void gives_up_after_it(void)
+{
+    struct hand *h = &hands[3];
+
+    h->future = weft_mutex_lock_future(&mutex);
+    if (hand_poll(h, &h->future) == WEFT_READY) {
+        is_told(h->future.result, TOLD_BY_TRY);
+        be_inside();
+        unlock(&mutex);
+        return;
+    }
+    weft_future_drop(&h->future);
+    model_reached(wf_load_u32(&h->rung, WF_RELAXED) ? HANDED_AND_DROPPED : DROPPED_IN_LINE);
 }
 
 static void end_told(void)
@@ -377,6 +466,11 @@ const struct model_test model_tests[] = {
      .end = end,
      .stale = 1,
      .must_reach = BIT(HANDED) | BIT(TRIED_IN_VAIN) | BIT(TRIED_WELL)},
+    {.name = "what is passed on to nobody is free",
+     .thread = {first, gives_up, tries},
+     .end = end,
+     .stale = 1,
+     .must_reach = BIT(HANDED_AND_DROPPED) | BIT(TRIED_WELL)},
     {.name = "it is polled by another waker",
      .thread = {first, changes_its_bell},
      .end = end,
@@ -391,12 +485,29 @@ const struct model_test model_tests[] = {
      .end = end_crossed,
      .stale = 1,
      .must_reach = BIT(CIRCLE) | BIT(LINE)},
+    {.name = "who has given up is in no circle",
+     .thread = {crosses_and_gives_up, crosses_later},
+     .end = end_crossed,
+     .stale = 1,
+     .must_reach = BIT(LINE)},
+    {.name = "nor is who has got it",
+     .thread = {crosses_and_comes_back, crosses_for_a_while},
+     .end = end_crossed,
+     .stale = 1,
+     .must_reach = BIT(LINE)},
     {.name = "an owner's end is told once",
      .thread = {ends_with_it, locks_after_it, tries_after_it},
      .end = end_told,
      .preemptions = 2,
      .stale = 1,
      .must_reach = BIT(TOLD_BY_QUEUE) | BIT(TOLD_BY_TRY) | BIT(TOLD_LAST)},
+    {.name = "it is told by who gives up, too",
+     .thread = {ends_with_it, gives_up_after_it, locks_after_it},
+     .end = end_told,
+     .preemptions = 2,
+     .stale = 1,
+     .must_reach = BIT(TOLD_BY_QUEUE) | BIT(TOLD_LAST) | BIT(HANDED_AND_DROPPED) |
+                   BIT(DROPPED_IN_LINE)},
     {.name = "stackless tasks share a list of what they hold",
      .thread = {stackless_forgets, stackless_unlocks},
      .end = end_stackless},

@@ -57,6 +57,7 @@ static void end(void)
 {
     CHECK_EQ(given.raw, weft_semaphore_available(&semaphore) + taken.raw);
     CHECK(weft_semaphore_is_closed(&semaphore) || !(semaphore.word_ & 7));
+    CHECK(!((struct wf_permits *)(void *)&semaphore)->handed.first);
     for (unsigned i = 0; i < HANDS; i++)
         CHECK_EQ(0, hands[i].refs.raw);
 }
@@ -130,6 +131,17 @@ static void tries(void)
         wf_add_u32(&taken, 1, WF_RELAXED);
 }
 
+static void tries_and_reads_note(void)
+{
+    if (weft_semaphore_try_acquire(&semaphore) < 0) {
+        model_reached(TRIED_IN_VAIN);
+        return;
+    }
+    wf_add_u32(&taken, 1, WF_RELAXED);
+    CHECK_EQ(42, note);
+    model_reached(TRIED_WELL);
+}
+
 /* Polls once, and gives up; else it has two. */
 static void gives_up_two(void)
 {
@@ -182,6 +194,48 @@ static void takes_two_until_closed(void)
 static void takes_one_until_closed(void)
 {
     takes_until_closed(1, 1);
+}
+
+/* --- a line longer than what is woken at a time ------------------------------------------------------- */
+
+static void begin_line(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        hands[i].future = weft_semaphore_acquire_future(&semaphore);
+        CHECK_EQ(WEFT_PENDING, hand_poll(&hands[i], &hands[i].future));
+    }
+}
+
+static void gives_three(void)
+{
+    gives(3);
+}
+
+static void has_lined_up(unsigned hand)
+{
+    struct hand *h = &hands[hand];
+
+    hand_wait(h);
+    CHECK_EQ(WEFT_READY, hand_poll(h, &h->future));
+    if (h->future.result == 0)
+        wf_add_u32(&taken, 1, WF_RELAXED);
+    else
+        CHECK_EQ(-ESHUTDOWN, h->future.result);
+}
+
+static void is_first(void)
+{
+    has_lined_up(0);
+}
+
+static void is_second(void)
+{
+    has_lined_up(1);
+}
+
+static void is_third(void)
+{
+    has_lined_up(2);
 }
 
 /* --- the memory of a semaphore --------------------------------------------------------------------- */
@@ -375,6 +429,10 @@ const struct model_test model_tests[] = {
      .end = end,
      .stale = 1,
      .must_reach = BIT(HANDED)},
+    {.name = "what is had by trying carries it, too",
+     .thread = {gives_two, tries_and_reads_note},
+     .end = end,
+     .must_reach = BIT(TRIED_IN_VAIN) | BIT(TRIED_WELL)},
     {.name = "trying overtakes nobody",
      .begin = begin_one,
      .thread = {gives_two, takes_two, tries},
@@ -406,6 +464,18 @@ const struct model_test model_tests[] = {
      .preemptions = 1,
      .stale = 1,
      .must_reach = BIT(REFUSED) | BIT(HAD_BEFORE)},
+    {.name = "a long line is served",
+     .begin = begin_line,
+     .thread = {gives_three, is_first, is_second, is_third},
+     .end = end,
+     .preemptions = 1,
+     .stale = 1},
+    {.name = "a long line is sent away",
+     .begin = begin_line,
+     .thread = {closes, is_first, is_second, is_third},
+     .end = end,
+     .preemptions = 1,
+     .stale = 1},
     {.name = "who gets the last one frees it",
      .begin = begin_shared,
      .thread = {gives_shared, takes_first_shared, takes_second_shared},

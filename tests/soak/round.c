@@ -236,6 +236,7 @@ static void play_open(uint64_t *rand)
 
     wf_stack_test_force_mprotect(p->heavy_guards);
     soak_locals_open();
+    soak_locks_open();
     soak_office_open(test_rand(rand));
     soak_attic_open(test_rand(rand));
     play_close_port();
@@ -388,6 +389,7 @@ static void play_close(void)
     play_join(play.ghosts, p->ghosts);
     soak_attic_clear();
     soak_locals_close();
+    soak_locks_close();
     CHECK_EQ(0, close(play.closed_port));
 }
 

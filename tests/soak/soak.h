@@ -24,6 +24,7 @@
  *     delay.c     acts: ticks, delay queues, and a runtime whose clock stands still
  *     flow.c      verified byte streams                net.c       acts: connections
  *     server.c    what they connect to                 lives.c     threads that make and end runtimes
+ *     lock.c      acts: locks that all share
  *     slot.c      one-shot hand-overs, the office      queue.c     bounded hand-overs
  *     party.c     an act: notifying, meeting, waiting for tokens and conditions
  *     attic.c     wakers that are kept                 stackless.c tasks without a stack
@@ -264,6 +265,9 @@ void soak_locals_set(struct soak_actor *a);
 weft_task *soak_stackless_spawn(struct soak_actor *a, int *value);
 weft_task *soak_stackless_until(weft_instant at);
 
+void soak_locks_open(void);
+void soak_locks_close(void); /* all actors have ended: claims that all are free */
+
 int soak_serve_all(void *index);       /* the task that runs a server, until it is cancelled */
 void soak_server_clear(unsigned home); /* shut down: closes what nobody served */
 
@@ -316,6 +320,7 @@ soak_act soak_act_party;
 soak_act soak_act_interval, soak_act_delay, soak_act_clock;
 soak_act soak_act_hand;
 soak_act soak_act_broadcast, soak_act_watch;
+soak_act soak_act_mutex, soak_act_rwlock, soak_act_permits;
 soak_act soak_act_hog, soak_act_block, soak_act_deep, soak_act_large, soak_act_exec;
 soak_act soak_act_net, soak_act_refused, soak_act_listener, soak_act_crowd, soak_act_pair;
 
