@@ -6,7 +6,9 @@
  * an unlocked one, nothing has to be released at its end, and it must not move while it is used.
  *
  * Who waits is served first come, first served: unlocking hands the mutex to the one that has waited longest, and
- * nobody overtakes. A task that has just handed it on and locks it again lets others run before it lines up.
+ * nobody overtakes. But a task that has just handed it on and locks it again lets others run before it lines up; and
+ * where all who wait have handed it on before, the first one gets it and the others are sent to try once more, so that
+ * tasks that lock again and again do not wait in line for ever. Nobody is sent twice before having had it.
  *
  * It knows who holds it:
  *

@@ -8,6 +8,11 @@
  *          becomes the owner when it is polled. Nobody else can take it meanwhile.
  *          While the owner runs on another thread, and nobody queues, a few microseconds of looking are cheaper than
  *          a turn in the queue.
+ *          Tasks that lock again and again would stay in the queue for ever, once an interrupted owner has brought them
+ *          there: each lock would cost a turn through the scheduler, although nobody is inside for longer than a
+ *          moment. So who hands the mutex on and comes back for it lets others run first, and lines up as one that
+ *          waits AGAIN. When nobody else waits, the first one gets the mutex, and all others are let go: they are
+ *          woken, and try again when they run, by when it mostly is free. Who finds it taken lines up as anybody does.
  *
  *              word                    means                           by
  *              0                       free                            unlock
@@ -24,16 +29,18 @@
  *     M2   While it is HANDED, `handed` is the wait that it was given to, which is GRANTED, and no other is.
  *     M3   An owner with QUEUED does not go away, for its unlock and its end need the lock: who has the lock may retain
  *          it.
- *     M4   An unlock's last touch is the swap that frees the mutex, or the release of its lock before the one that
+ *     M4   `fresh` is the number of those in the queue who do not wait AGAIN. Who waits is let go once at most, so two
+ *          rounds of the queue are the longest that anybody waits.
+ *     M5   An unlock's last touch is the swap that frees the mutex, or the release of its lock before the one that
  *          it was handed to can have seen that: so the next owner may free the memory.
  * OWNS     A wait in the queue owns nothing; the queue has a reference to what it wakes.
  * ORDER    (a) Freeing by swap (release) and taking by swap (acquire) carry what the mutex protects.
  *          (b) By the queue it is carried by the lock: who hands it on has it, and so has who takes it up.
  * LOCKS    WF_RANK_SYNC, one for each mutex. Deadlocks and reports are looked for after it, under their own.
  * REJECTED Letting a running task overtake the queue for a millisecond (Go): throughput of a contended mutex like
- *          that of a free one, but who waits longest depends on luck. Here the queue is kept short instead: see
- *          wf_lock_give_way. Unlocking by a plain store, as base/lock.h does: nobody would be woken.
- *          A flag for ever after an owner's death, as pthread_mutex_consistent takes away: see docs/design/016-locks.md
+ *          that of a free one, but who waits longest depends on luck. Unlocking by a plain store, as base/lock.h
+ *          does: nobody would be woken. A flag for ever after an owner's death, as pthread_mutex_consistent takes
+ *          away: see docs/design/016-locks.md
  * TESTS    tests/api/test_mutex.c, test_lock_reports.c, tests/model/test_mutex.c, tests/stress/test_locks.c
  */
 #include "base/log.h"
@@ -56,6 +63,9 @@
 #define MUTEX_DEAD   UINT64_C(2)
 #define MUTEX_HANDED UINT64_C(4)
 
+/* Who waits: in aux_ of the future, and from there in the waiter. */
+enum { MUTEX_FRESH, MUTEX_AGAIN };
+
 struct wf_mutex {
     struct wf_owned own; /* first: the word */
     struct wf_lock lock;
@@ -63,6 +73,7 @@ struct wf_mutex {
     struct wf_waitq queue;
     struct wf_lock_wait *handed; /* M2 */
     uint64_t since;              /* the holder's time: overdue.h */
+    uint32_t fresh;              /* of those in the queue: M4 */
 };
 
 _Static_assert(sizeof(struct wf_mutex) <= sizeof(weft_mutex), "weft_mutex is too small");
@@ -104,28 +115,73 @@ static bool mutex_take_dead(struct wf_mutex *m, uint64_t owner)
     return wf_cas_u64(&m->own.word, &old, owner, WF_ACQUIRE, WF_RELAXED);
 }
 
+/* --- looking for a moment --- */
+
+/* Does it work just now, so that it may soon be done? */
+static bool mutex_owner_runs(uint64_t word)
+{
+    const struct weft_task *t = wf_owner_task(word & ~WF_OWNER_FLAGS);
+
+    /* relaxed: a hint; the header of one that has ended meanwhile is still memory (S1 in task/slab.c) */
+    return !t || ((wf_load_u64(&t->state, WF_RELAXED) & WF_TASK_RUNNING) &&
+                  !wf_task_flag(t, WF_TASK_F_YIELDED));
+}
+
+/* True: the caller owns it now. */
+static bool mutex_spin(struct wf_mutex *m, uint64_t owner)
+{
+    for (unsigned i = 0; i < WF_MUTEX_SPINS; i++) {
+        /* relaxed: what it shows is tried */
+        uint64_t word = wf_load_u64(&m->own.word, WF_RELAXED);
+
+        if (word == 0) {
+            if (mutex_take(m, owner))
+                return true;
+        } else if ((word & WF_OWNER_FLAGS) || !mutex_owner_runs(word)) {
+            return false;
+        }
+        for (unsigned pause = 0; pause < WF_MUTEX_PAUSES; pause++)
+            wf_spin_pause();
+    }
+    return false;
+}
+
 /* --- handing on --- */
 
-/* Under the lock, by the owner or in its place: to the first in the queue, or to nobody; dead as in mutex_free. Returns
- * whom to wake. */
-static weft_wakeable *mutex_hand_on(struct wf_mutex *m, uint64_t dead)
+/* Out of the queue; the reference of what it wakes goes to the caller. */
+static weft_wakeable *mutex_unqueue(struct wf_mutex *m, struct wf_waiter *w,
+                                    enum wf_waiter_state state)
+{
+    m->fresh -= w->need == MUTEX_FRESH;
+    return wf_waitq_take(&m->queue, w, state);
+}
+
+/*
+ * Under the lock, by the owner or in its place: to the first in the queue, or to nobody; dead as in mutex_free. Where
+ * nobody in the queue is fresh, the others are let go.
+ */
+static void mutex_hand_on(struct wf_mutex *m, uint64_t dead, struct wf_wakes *wakes)
 {
     struct wf_waiter *w = m->queue.first;
+    bool again = m->fresh == 0;
     weft_wakeable *target;
 
     if (!w) {
         m->handed = NULL;
         /* release: pairs with mutex_take, ORDER (a), for who gave up what it was handed */
         wf_store_u64(&m->own.word, dead, WF_RELEASE);
-        return NULL;
+        return;
     }
-    target = wf_waitq_take(&m->queue, w, WF_WAITER_GRANTED);
+    target = mutex_unqueue(m, w, WF_WAITER_GRANTED);
     m->handed = wf_lock_wait_of_waiter(w);
     wf_overdue_begin(&m->since);
+    while (again && (w = m->queue.first) && wakes->count < WF_WAKES_MAX - 1)
+        wf_wakes_add(wakes, mutex_unqueue(m, w, WF_WAITER_IDLE));
+    /* Woken last, it is polled first. */
+    wf_wakes_add(wakes, target);
     /* relaxed: by the lock, ORDER (b) */
     wf_store_u64(&m->own.word, MUTEX_HANDED | dead | (wf_waitq_empty(&m->queue) ? 0 : MUTEX_QUEUED),
                  WF_RELAXED);
-    return target;
 }
 
 /* Under the lock, by the owner, who has somebody waiting: has it held it for too long? */
@@ -148,20 +204,21 @@ static bool mutex_note_overdue(struct wf_mutex *m, struct wf_overdue *o)
 /* What was held is given back while somebody waits. False: nobody does any more. */
 static bool mutex_pass(struct wf_mutex *m, uint64_t dead)
 {
-    weft_wakeable *target = NULL;
     struct wf_overdue overdue;
+    struct wf_wakes wakes;
     bool passed, tell = false;
 
+    wakes.count = 0;
     wf_lock(&m->lock);
     passed = !wf_waitq_empty(&m->queue);
     wf_debug_assert(passed ==
                     ((wf_load_u64(&m->own.word, WF_RELAXED) & MUTEX_QUEUED) != 0)); /* M1 */
     if (passed) {
         tell = mutex_note_overdue(m, &overdue);
-        target = mutex_hand_on(m, dead);
+        mutex_hand_on(m, dead, &wakes);
     }
     wf_unlock(&m->lock);
-    wf_wakeable_wake(target);
+    wf_wakes_all(&wakes);
     if (wf_unlikely(tell))
         wf_overdue_tell(&overdue);
     return passed;
@@ -195,11 +252,18 @@ WF_INLINE void mutex_begin(struct wf_mutex *m, struct wf_self self, const char *
 enum mutex_step {
     MUTEX_GOT,
     MUTEX_GOT_DEAD,
-    MUTEX_AGAIN,      /* the caller holds it */
+    MUTEX_OWN,        /* the caller holds it */
     MUTEX_LINED_UP,   /* from now on */
     MUTEX_WAITS,      /* as before */
+    MUTEX_LET_GO,     /* it was sent to try again */
     MUTEX_WANTS_WAKER /* nothing was done */
 };
+
+/* Has it been in the queue? */
+static bool mutex_has_waited(const struct wf_lock_wait *w)
+{
+    return (w->self & ~WF_OWNER_FLAGS) != 0;
+}
 
 /* Under the lock, for a wait that is not queued: take the mutex, or line up, where target goes along. */
 static enum mutex_step mutex_line_up(struct wf_mutex *m, struct wf_lock_wait *w,
@@ -209,7 +273,7 @@ static enum mutex_step mutex_line_up(struct wf_mutex *m, struct wf_lock_wait *w,
     uint64_t old = wf_load_u64(&m->own.word, WF_RELAXED);
 
     if (wf_unlikely((old & ~WF_OWNER_FLAGS) == self->owner))
-        return MUTEX_AGAIN;
+        return MUTEX_OWN;
     while (!(old & MUTEX_QUEUED)) {
         bool free = (old & ~MUTEX_DEAD) == 0;
 
@@ -223,9 +287,13 @@ static enum mutex_step mutex_line_up(struct wf_mutex *m, struct wf_lock_wait *w,
             wf_overdue_begin(&m->since);
         break;
     }
+    w->waiter.need = wf_lock_wait_future(w)->aux_;
+    m->fresh += w->waiter.need == MUTEX_FRESH;
+    wf_waitq_push(&m->queue, &w->waiter, target);
+    if (mutex_has_waited(w))
+        return MUTEX_WAITS;
     wf_lock_wait_by(w, self);
     wf_deadlock_begin(w, self);
-    wf_waitq_push(&m->queue, &w->waiter, target);
     return MUTEX_LINED_UP;
 }
 
@@ -255,6 +323,10 @@ static enum mutex_step mutex_step(struct wf_mutex *m, struct wf_lock_wait *w,
         return mutex_take_up(m, w, self);
     if (w->waiter.state == WF_WAITER_QUEUED && wf_waiter_wakes(&w->waiter, cx->waker_.target_))
         return MUTEX_WAITS;
+    if (w->waiter.state == WF_WAITER_IDLE && w->waiter.need == MUTEX_AGAIN && mutex_has_waited(w)) {
+        w->waiter.need = MUTEX_FRESH;
+        return MUTEX_LET_GO;
+    }
     if (!*target)
         return MUTEX_WANTS_WAKER;
     if (w->waiter.state == WF_WAITER_QUEUED) {
@@ -262,7 +334,7 @@ static enum mutex_step mutex_step(struct wf_mutex *m, struct wf_lock_wait *w,
         return MUTEX_WAITS;
     }
     step = mutex_line_up(m, w, self, *target);
-    if (step == MUTEX_LINED_UP)
+    if (step == MUTEX_LINED_UP || step == MUTEX_WAITS)
         *target = NULL;
     return step;
 }
@@ -290,13 +362,18 @@ static weft_poll mutex_poll(weft_future *f, weft_context *cx)
         wf_lock_wait_alone(f, &self);
     do {
         /* Not under the lock: it may be the user's. */
-        if (want)
+        if (want && !target)
             target = wf_wakeable_retain(cx->waker_.target_);
         wf_lock(&m->lock);
         step = mutex_step(m, w, &self, cx, &target);
         wf_unlock(&m->lock);
         want = true;
-    } while (step == MUTEX_WANTS_WAKER);
+        if (step == MUTEX_LET_GO) {
+            f->aux_ = MUTEX_FRESH;
+            if (mutex_spin(m, self.owner))
+                step = MUTEX_GOT;
+        }
+    } while (step == MUTEX_WANTS_WAKER || step == MUTEX_LET_GO);
     wf_wakeable_release(target);
     if (step == MUTEX_LINED_UP || step == MUTEX_WAITS) {
         wf_coop_restore();
@@ -306,7 +383,7 @@ static weft_poll mutex_poll(weft_future *f, weft_context *cx)
     }
     if (wf_unlikely(w->self & WF_WAIT_EDGE))
         wf_deadlock_leave(w);
-    if (step == MUTEX_AGAIN) {
+    if (step == MUTEX_OWN) {
         f->result = mutex_refuse_again(m);
         return WEFT_READY;
     }
@@ -319,24 +396,26 @@ static void mutex_drop(weft_future *f)
 {
     struct wf_lock_wait *w = wf_lock_wait_of(f);
     struct wf_mutex *m = w->object;
-    weft_wakeable *unlinked = NULL, *next = NULL;
+    weft_wakeable *unlinked = NULL;
+    struct wf_wakes wakes;
 
+    wakes.count = 0;
     if (wf_unlikely(w->self & WF_WAIT_EDGE))
         wf_deadlock_leave(w);
     wf_lock(&m->lock);
     if (w->waiter.state == WF_WAITER_QUEUED) {
-        unlinked = wf_waitq_take(&m->queue, &w->waiter, WF_WAITER_IDLE);
+        unlinked = mutex_unqueue(m, &w->waiter, WF_WAITER_IDLE);
         if (wf_waitq_empty(&m->queue))
             /* relaxed: it says nothing of what the mutex protects */
             (void)wf_and_u64(&m->own.word, ~MUTEX_QUEUED, WF_RELAXED);
     } else if (w->waiter.state == WF_WAITER_GRANTED) {
         w->waiter.state = WF_WAITER_IDLE;
         /* relaxed: M1 */
-        next = mutex_hand_on(m, wf_load_u64(&m->own.word, WF_RELAXED) & MUTEX_DEAD);
+        mutex_hand_on(m, wf_load_u64(&m->own.word, WF_RELAXED) & MUTEX_DEAD, &wakes);
     }
     wf_unlock(&m->lock);
     wf_wakeable_release(unlinked);
-    wf_wakeable_wake(next);
+    wf_wakes_all(&wakes);
 }
 
 static const weft_future_type mutex_type = {mutex_poll, mutex_drop, "mutex"};
@@ -367,37 +446,6 @@ static void mutex_look(weft_future *f, uint64_t limit_ns)
         wf_overdue_tell(&o);
 }
 
-/* --- looking for a moment --- */
-
-/* Does it work just now, so that it may soon be done? */
-static bool mutex_owner_runs(uint64_t word)
-{
-    const struct weft_task *t = wf_owner_task(word & ~WF_OWNER_FLAGS);
-
-    /* relaxed: a hint; the header of one that has ended meanwhile is still memory (S1 in task/slab.c) */
-    return !t || ((wf_load_u64(&t->state, WF_RELAXED) & WF_TASK_RUNNING) &&
-                  !wf_task_flag(t, WF_TASK_F_YIELDED));
-}
-
-/* True: the caller owns it now. */
-static bool mutex_spin(struct wf_mutex *m, uint64_t owner)
-{
-    for (unsigned i = 0; i < WF_MUTEX_SPINS; i++) {
-        /* relaxed: what it shows is tried */
-        uint64_t word = wf_load_u64(&m->own.word, WF_RELAXED);
-
-        if (word == 0) {
-            if (mutex_take(m, owner))
-                return true;
-        } else if ((word & WF_OWNER_FLAGS) || !mutex_owner_runs(word)) {
-            return false;
-        }
-        for (unsigned pause = 0; pause < WF_MUTEX_PAUSES; pause++)
-            wf_spin_pause();
-    }
-    return false;
-}
-
 /* --- the calls --- */
 
 int weft_mutex_init(weft_mutex *m, const char *name)
@@ -415,7 +463,7 @@ static int mutex_refuse(const char *call)
 
 static weft_future mutex_future(struct wf_mutex *m, const char *site, uint64_t sole)
 {
-    weft_future f = wf_lock_wait_new(&mutex_type, m, 0, site);
+    weft_future f = wf_lock_wait_new(&mutex_type, m, MUTEX_FRESH, site);
 
     wf_lock_wait_of(&f)->self = sole;
     return f;
@@ -429,17 +477,18 @@ WF_NOINLINE WF_SUSPENDS static int mutex_lock_slow(struct wf_mutex *m, struct wf
 
     if (wf_unlikely(wf_owned_by(&m->own) == self.owner))
         return mutex_refuse_again(m);
+    future = mutex_future(m, site, WF_WAIT_SOLE);
     if (f->passed == m) {
         int rc = wf_lock_give_way(f);
 
         if (wf_unlikely(rc < 0))
             return rc;
+        future.aux_ = MUTEX_AGAIN;
     }
     if (mutex_spin(m, self.owner)) {
         mutex_begin(m, self, site);
         return 0;
     }
-    future = mutex_future(m, site, WF_WAIT_SOLE);
     return (int)wf_lock_await(f, &future, mutex_look);
 }
 

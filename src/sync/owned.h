@@ -171,12 +171,8 @@ WF_INLINE void wf_lock_wait_by(struct wf_lock_wait *w, const struct wf_self *sel
  * the straight-line calls do not is known from their making it. */
 void wf_lock_wait_alone(weft_future *f, const struct wf_self *self);
 
-/*
- * A fiber that handed this lock to a waiter, and comes back for it, lets all run that are ready, once, before it lines
- * up. Tasks that lock again and again would else stay in the queue for ever, once they are there: each lock would cost
- * a turn through the scheduler, although most of the time nobody holds it. So they come to run outside of the queue,
- * and it empties. 0, or what the wait is answered instead.
- */
+/* A fiber that handed this lock to a waiter comes back for it at once: lets others run first. 0, or what the wait is
+ * answered instead. */
 WF_SUSPENDS int wf_lock_give_way(struct wf_fiber *f);
 
 #endif

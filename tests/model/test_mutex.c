@@ -20,11 +20,15 @@ enum {
     TRIED_IN_VAIN,
     TRIED_WELL,
     RETARGETED,
+    LET_GO,
     CIRCLE,
-    LINE
+    LINE,
+    TOLD_BY_QUEUE,
+    TOLD_BY_TRY,
+    TOLD_LAST,
+    FREED_BY_QUEUE,
+    FREED_OTHERWISE
 };
-
-enum { TOLD_BY_QUEUE, TOLD_BY_TRY, TOLD_LAST, FREED_BY_QUEUE, FREED_OTHERWISE };
 
 #define BIT(event) (1u << (event))
 
@@ -91,6 +95,41 @@ static void lock_in_turn(unsigned hand)
     CHECK_EQ(0, hands[hand].future.result);
     be_inside();
     unlock(&mutex);
+}
+
+/* As one that has handed it on before: may be let go, and has to try again. */
+static unsigned lock_again(unsigned hand)
+{
+    struct hand *h = &hands[hand];
+    unsigned waits = 0;
+
+    h->future = weft_mutex_lock_future(&mutex);
+    h->future.aux_ = 1;
+    while (hand_poll(h, &h->future) == WEFT_PENDING) {
+        hand_wait(h);
+        waits++;
+    }
+    CHECK_EQ(0, h->future.result);
+    model_reached(waits == 2 ? LET_GO : waits == 1 ? HANDED : TRIED_WELL);
+    be_inside();
+    unlock(&mutex);
+    return waits;
+}
+
+static void locks_again(void)
+{
+    CHECK(lock_again(2) <= 2);
+}
+
+static void locks_again_too(void)
+{
+    CHECK(lock_again(3) <= 2);
+}
+
+/* Beside one that has not. */
+static void locks_again_in_line(void)
+{
+    CHECK(lock_again(2) <= 1);
 }
 
 static void first(void)
@@ -466,6 +505,18 @@ const struct model_test model_tests[] = {
      .end = end,
      .stale = 1,
      .must_reach = BIT(HANDED) | BIT(TRIED_IN_VAIN) | BIT(TRIED_WELL)},
+    {.name = "those that come back are let go, once",
+     .thread = {first, locks_again, locks_again_too},
+     .end = end,
+     .preemptions = 1,
+     .stale = 1,
+     .must_reach = BIT(LET_GO) | BIT(HANDED)},
+    {.name = "but not while another waits",
+     .thread = {first, second, locks_again_in_line},
+     .end = end,
+     .preemptions = 1,
+     .stale = 1,
+     .must_reach = BIT(HANDED)},
     {.name = "what is passed on to nobody is free",
      .thread = {first, gives_up, tries},
      .end = end,
