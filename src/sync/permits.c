@@ -84,20 +84,6 @@ int wf_permits_add(struct wf_permits *p, uint64_t n, uint64_t max, bool *passed)
     return 0;
 }
 
-int wf_permits_give(const void *object, struct wf_permits *p, uint64_t n, uint64_t max)
-{
-    struct wf_fiber *f;
-    bool passed = false;
-    int rc = wf_permits_add(p, n, max, &passed);
-
-    if (wf_unlikely(passed)) {
-        f = wf_fiber_self();
-        if (f)
-            f->passed = object;
-    }
-    return rc;
-}
-
 uint64_t wf_permits_remove(struct wf_permits *p, uint64_t n)
 {
     /* relaxed, here and below: nothing is done with them */

@@ -31,7 +31,8 @@ struct wf_permits {
 /* Without waiting. 0, 1: got, and the word is marked; -EAGAIN, -ESHUTDOWN. */
 WF_INLINE int wf_permits_try(struct wf_permits *p, uint64_t n);
 
-/* Give n back, or make more. 0, -EOVERFLOW: there would be more than max. True in *passed: some went to who waits. */
+/* Give n back, or make more. 0, -EOVERFLOW: there would be more than max. *passed becomes true if some
+ * went to who waits. */
 int wf_permits_add(struct wf_permits *p, uint64_t n, uint64_t max, bool *passed);
 
 /* Take up to n of those that are free out of the world. Returns how many. */
@@ -51,9 +52,6 @@ WF_INLINE uint64_t wf_permits_free(const struct wf_permits *p)
 weft_poll wf_permits_poll(weft_future *f, weft_context *cx, struct wf_permits *p,
                           const struct wf_self *self, bool owned);
 void wf_permits_drop(weft_future *f, struct wf_permits *p, uint64_t max);
-
-/* Give back in a straight line: as wf_permits_add, and who has passed some on will give way (wf_lock_give_way). */
-int wf_permits_give(const void *object, struct wf_permits *p, uint64_t n, uint64_t max);
 
 #include <errno.h>
 

@@ -54,6 +54,22 @@ int weft_rwlock_init(weft_rwlock *l, const char *name, unsigned readers_max)
     return 0;
 }
 
+/* Give permits back. A fiber that has passed some on gives way if it comes back at once: else readers and writers that
+ * come again and again would wait in line for ever, each for a turn of all others. */
+static int rwlock_give(struct wf_rwlock *l, uint64_t n)
+{
+    struct wf_fiber *f;
+    bool passed = false;
+    int rc = wf_permits_add(&l->permits, n, l->readers_max, &passed);
+
+    if (wf_unlikely(passed)) {
+        f = wf_fiber_self();
+        if (f)
+            f->passed = l;
+    }
+    return rc;
+}
+
 /* --- the writer --- */
 
 static void rwlock_set_writer(struct wf_rwlock *l, uint64_t owner)
@@ -69,7 +85,7 @@ WF_COLD static void rwlock_abandon(struct wf_hold *h, const struct weft_task *t)
     rwlock_set_writer(l, 0);
     /* relaxed: giving back carries it */
     (void)wf_or_u64(&l->permits.word, WF_PERMITS_MARKED, WF_RELAXED);
-    (void)wf_permits_give(l, &l->permits, l->readers_max, l->readers_max);
+    (void)rwlock_give(l, l->readers_max);
 }
 
 /* It has got all permits. rc as of wf_permits_try. */
@@ -297,7 +313,7 @@ int weft_rwlock_read_unlock(weft_rwlock *lock)
 
     if (wf_unlikely(rc < 0))
         return rc;
-    if (wf_unlikely(wf_owned_by(&l->own) || wf_permits_give(l, &l->permits, 1, l->readers_max) < 0))
+    if (wf_unlikely(wf_owned_by(&l->own) || rwlock_give(l, 1) < 0))
         return wf_misuse(-EPERM, "weft_rwlock_read_unlock: nobody holds the rwlock %p for reading",
                          (void *)l);
     return 0;
@@ -318,7 +334,7 @@ static int rwlock_end_write(const char *call, weft_rwlock *lock, uint64_t keeps)
                          (void *)l);
     wf_owned_end(&l->own, self);
     rwlock_set_writer(l, 0);
-    (void)wf_permits_give(l, &l->permits, l->readers_max - keeps, l->readers_max);
+    (void)rwlock_give(l, l->readers_max - keeps);
     return 0;
 }
 

@@ -95,12 +95,6 @@ WF_NOINLINE WF_SUSPENDS static int semaphore_wait(struct wf_permits *p, struct w
     weft_future future = semaphore_future(p, n, site);
 
     wf_lock_wait_of(&future)->self = WF_WAIT_SOLE;
-    if (f->passed == p) {
-        int rc = wf_lock_give_way(f);
-
-        if (wf_unlikely(rc < 0))
-            return rc;
-    }
     return (int)wf_lock_await(f, &future, semaphore_look);
 }
 
@@ -173,13 +167,13 @@ weft_future weft_semaphore_acquire_future_at(const char *site, weft_semaphore *s
 
 int weft_semaphore_release(weft_semaphore *s, uint64_t n)
 {
+    bool passed;
     int rc;
 
     if (wf_unlikely(!s))
         return wf_misuse(-EINVAL, "weft_semaphore_release: s is NULL");
-    rc = n > WEFT_SEMAPHORE_MAX
-             ? -EOVERFLOW
-             : wf_permits_give(semaphore_of(s), semaphore_of(s), n, WEFT_SEMAPHORE_MAX);
+    rc = n > WEFT_SEMAPHORE_MAX ? -EOVERFLOW
+                                : wf_permits_add(semaphore_of(s), n, WEFT_SEMAPHORE_MAX, &passed);
     if (wf_unlikely(rc < 0))
         return wf_misuse(rc, "weft_semaphore_release: %llu more permits are too many",
                          (unsigned long long)n);
