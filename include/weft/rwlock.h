@@ -28,7 +28,7 @@ typedef struct weft_rwlock {
     uint64_t word_; /* do not touch: the same for all that follow */
     void *site_;
     const char *name_;
-    uintptr_t hold_[4];
+    uintptr_t hold_[5];
     uint64_t permits_;
     uintptr_t words_[6];
     uint64_t readers_max_;
