@@ -191,11 +191,12 @@ static struct cancel_tree *cancel_tree_new(void)
 
 weft_cancel_token *weft_cancel_token_new(weft_cancel_token *parent)
 {
-    weft_cancel_token *t = wf_sys_calloc(1, sizeof(*t));
+    /* Cleared here: the C library's calloc passes its thread's cache by, and tokens come and go with each request. */
+    weft_cancel_token *t = wf_sys_malloc(sizeof(*t));
 
     if (!t)
         return NULL;
-    t->tree = parent ? parent->tree : cancel_tree_new();
+    *t = (struct weft_cancel_token){.tree = parent ? parent->tree : cancel_tree_new()};
     if (!t->tree) {
         wf_sys_free(t);
         return NULL;
