@@ -194,18 +194,24 @@ inline wf_hub_alarm_clear()
 #endif
 }
 
+/* Under the wheel's lock. */
+inline wheel_publish_armed(at)
+{
+    if
+#ifdef NO_A1_k
+    :: at < next[me] -> next[me] = at
+#else
+    :: at < next[me] -> next[me] = at; lowered[me] = 1 /* (A1.k) */
+#endif
+    :: else
+    fi
+}
+
 inline wf_timer_arm(at)
 {
     d_step {
         wheel[me] = wheel[me] | (1 << (at - 1));
-        if
-#ifdef NO_A1_k
-        :: at < next[me] -> next[me] = at
-#else
-        :: at < next[me] -> next[me] = at; lowered[me] = 1 /* (A1.k) */
-#endif
-        :: else
-        fi
+        wheel_publish_armed(at)
     }
 }
 
