@@ -260,20 +260,19 @@ static weft_poll timeout_end(weft_future *f, int result)
 static weft_poll timeout_arm(weft_future *f, const weft_context *cx)
 {
     struct wf_timer *t = &timeout_of(f)->timer;
-    /* Asked now, for the poll is the user's and may have moved this fiber. */
-    struct wf_thread *th = wf_thread_self();
     uint64_t at = t->deadline, now;
 
     if (at == WEFT_FOREVER)
         return WEFT_PENDING;
-    if (!th)
+    /* Asked now, for the poll is the user's and may have moved this fiber. */
+    if (!wf_thread_self())
         return timeout_end(f, -EPERM);
     now = wf_now();
     if (f->aux_ == TIMEOUT_AFTER)
         at = weft_instant_add(now, at);
     else if (at <= now)
         return timeout_end(f, -ETIMEDOUT);
-    wf_timer_arm(t, th->wheel, at, wf_wakeable_retain(cx->waker_.target_));
+    wf_timer_arm(t, wf_thread_self()->wheel, at, wf_wakeable_retain(cx->waker_.target_));
     return WEFT_PENDING;
 }
 
