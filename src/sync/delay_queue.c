@@ -126,19 +126,19 @@ int weft_delay_queue_reserve(weft_delay_queue *q, size_t more)
         return -EINVAL;
     while (rc == 0) {
         unsigned chunks;
-        bool enough;
+        uint64_t len, capacity;
         size_t size;
 
         wf_lock(&q->lock);
-        if (more > WF_DELAYS_MAX - queue_len(q))
-            rc = -ENOMEM;
-        enough = more <= q->delays.capacity - queue_len(q);
+        len = queue_len(q);
+        capacity = q->delays.capacity;
         chunks = q->delays.chunks;
         size = wf_delays_chunk_size(&q->delays);
         wf_unlock(&q->lock);
-        if (enough || rc < 0)
+        if (more <= capacity - len)
             break;
-        rc = queue_grow(q, chunks, size);
+        /* Not before so much that it can never be enough. */
+        rc = more > WF_DELAYS_MAX - len ? -ENOMEM : queue_grow(q, chunks, size);
     }
     return rc;
 }
@@ -171,7 +171,7 @@ int weft_delay_queue_insert_at(weft_delay_queue *q, const void *item, weft_insta
         if (rc < 0)
             return rc;
     }
-    if (q->item_size)
+    if (item && q->item_size)
         memcpy(wf_delays_item(&q->delays, i), item, q->item_size);
     if (key)
         key->value_ = wf_delays_key(&q->delays, i);

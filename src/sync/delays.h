@@ -48,7 +48,7 @@
 #endif
 #define WF_DELAYS_FEW    8u /* entries of which the earliest is looked for */
 #define WF_DELAYS_CHUNKS 24
-#define WF_DELAYS_MAX    ((uint32_t)WF_DELAYS_FIRST * ((1u << WF_DELAYS_CHUNKS) - 1)) /* entries */
+#define WF_DELAYS_MAX    ((uint64_t)WF_DELAYS_FIRST * ((1u << WF_DELAYS_CHUNKS) - 1)) /* entries */
 
 /* By number: an entry, or with the highest bit set the head of a list. */
 struct wf_delay_link {

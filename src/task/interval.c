@@ -71,11 +71,17 @@ static struct interval *tick_interval(const weft_future *f)
     return (struct interval *)f->words[TICK_INTERVAL]; /* NOLINT(performance-no-int-to-ptr) */
 }
 
+static void tick_tell(const weft_future *f, weft_instant scheduled)
+{
+    weft_instant *at = (weft_instant *)f->words[TICK_SCHEDULED]; /* NOLINT */
+
+    if (at)
+        *at = scheduled;
+}
+
 static weft_poll tick_end(weft_future *f, ssize_t result)
 {
     struct interval *i = tick_interval(f);
-    weft_instant *scheduled = (weft_instant *)
-                                  f->words[TICK_SCHEDULED]; /* NOLINT(performance-no-int-to-ptr) */
 
     if (i->ticker == f)
         i->ticker = NULL;
@@ -83,8 +89,7 @@ static weft_poll tick_end(weft_future *f, ssize_t result)
     if (result < 0)
         return WEFT_READY;
     i->timer = (struct wf_timer){0};
-    if (scheduled)
-        *scheduled = i->next;
+    tick_tell(f, i->next);
     interval_step(i);
     return WEFT_READY;
 }

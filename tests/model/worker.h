@@ -100,7 +100,7 @@ static inline void worker_sleep(void)
 /* Until it is ready. */
 static inline ssize_t worker_await(weft_future *f)
 {
-    while (worker_polls++, worker_poll_once(f) == WEFT_PENDING)
+    for (worker_polls = 1; worker_poll_once(f) == WEFT_PENDING; worker_polls++)
         worker_sleep();
     return f->result;
 }
