@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_delay_expirer.c - a task that lets the entries of a delay queue expire, on runtimes of every flavour, while other
- * tasks and threads use the queue.
+ * test_delay_expirer.c - a task that lets the entries of a delay queue expire, on runtimes of every flavour, while
+ * other tasks and threads use the queue.
  */
 #include "delay.h"
 
