@@ -12,18 +12,14 @@
 
 #include <weft/semaphore.h>
 
-struct wf_semaphore {
-    struct wf_permits permits;
-};
-
-_Static_assert(sizeof(struct wf_semaphore) <= sizeof(weft_semaphore),
-               "weft_semaphore is too small");
+_Static_assert(sizeof(struct wf_permits) <= sizeof(weft_semaphore), "weft_semaphore is too small");
 _Static_assert(offsetof(struct wf_permits, word) == offsetof(weft_semaphore, word_),
                "initialisers set it");
 
+/* It is nothing else. */
 static struct wf_permits *semaphore_of(const weft_semaphore *s)
 {
-    return &((struct wf_semaphore *)wf_unconst(s))->permits;
+    return wf_unconst(s);
 }
 
 /* 0, or -EINVAL with a message. */
