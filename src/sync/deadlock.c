@@ -17,6 +17,7 @@
  *     D3   A circle that closes is found: its last edge is added when all others are in the table. But for waits of a
  *          task that does something else besides (a select), which need not be for ever, locks held by
  *          readers, and what is longer than DEADLOCK_STEPS.
+ *     D4   Each task, and each thread, has one edge at most.
  * OWNS     An edge is the future that waits: nothing is allocated.
  * LOCKS    WF_RANK_LEAF, one for all: nested waits are rare. What is printed is copied under it, with a reference to
  *          each task, and printed afterwards.
@@ -184,6 +185,7 @@ void wf_deadlock_enter(struct wf_lock_wait *w)
     unsigned length;
 
     wf_lock(&graph.lock);
+    wf_debug_assert(!deadlock_find(deadlock_owner(w))); /* D4 */
     w->next = *list;
     *list = w;
     length = deadlock_walk(w, member);

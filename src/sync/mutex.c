@@ -179,6 +179,7 @@ static void mutex_hand_on(struct wf_mutex *m, uint64_t dead, struct wf_wakes *wa
         wf_wakes_add(wakes, mutex_unqueue(m, w, WF_WAITER_IDLE));
     /* Woken last, it is polled first. */
     wf_wakes_add(wakes, target);
+    wf_debug_assert(!wf_waitq_empty(&m->queue) || m->fresh == 0); /* M4 */
     /* relaxed: by the lock, ORDER (b) */
     wf_store_u64(&m->own.word, MUTEX_HANDED | dead | (wf_waitq_empty(&m->queue) ? 0 : MUTEX_QUEUED),
                  WF_RELAXED);

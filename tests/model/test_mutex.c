@@ -105,11 +105,13 @@ static unsigned lock_again(unsigned hand)
 
     h->future = weft_mutex_lock_future(&mutex);
     h->future.aux_ = 1;
+    wf_lock_wait_of(&h->future)->self = WF_WAIT_SOLE;
     while (hand_poll(h, &h->future) == WEFT_PENDING) {
         hand_wait(h);
         waits++;
     }
     CHECK_EQ(0, h->future.result);
+    CHECK(waits < 2 || h->future.aux_ == 0);
     model_reached(waits == 2 ? LET_GO : waits == 1 ? HANDED : TRIED_WELL);
     be_inside();
     unlock(&mutex);
