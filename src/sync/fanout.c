@@ -178,7 +178,7 @@ void wf_fanout_fill_info(const struct wf_fanout *f, weft_channel_info *info)
 
 /* --- waiting for the last receiver to go ------------------------------------ */
 
-/* Under the lock. GRANTED: the senders are closed, by mistake. RELEASED: the last receiver went, whatever came since. */
+/* Under the lock. GRANTED: the senders are closed, by mistake. RELEASED: the last receiver went, whoever came since. */
 static bool gone_look(struct wf_wait *w, ssize_t *result)
 {
     struct wf_fanout *f = w->object;
