@@ -187,8 +187,8 @@ static bool gone_look(struct wf_wait *w, ssize_t *result)
     if (w->waiter.state == WF_WAITER_GRANTED || w->waiter.state == WF_WAITER_RELEASED ||
         f->receivers == 0)
         return true;
-    f->refs += w->waiter.state ==
-               WF_WAITER_IDLE; /* it comes into line: until it is ready or dropped */
+    /* It comes into line: until it is ready or dropped. */
+    f->refs += w->waiter.state == WF_WAITER_IDLE;
     return false;
 }
 

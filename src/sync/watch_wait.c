@@ -194,11 +194,15 @@ void weft_watch_mark_unchanged(weft_watch_receiver *rx)
 
 /* --- a value of which something holds --------------------------------------------- */
 
+static const weft_watch_condition *condition_of(const struct wf_wait *w)
+{
+    return (const weft_watch_condition *)w->words[WAIT_CONDITION]; /* NOLINT */
+}
+
 /* Ask of the latest value. 1; 0: it does not hold; negative: it does, and the value could not be copied. */
 static int condition_ask(struct wf_wait *w)
 {
-    const weft_watch_condition *condition = (const weft_watch_condition *)
-                                                w->words[WAIT_CONDITION]; /* NOLINT */
+    const weft_watch_condition *condition = condition_of(w);
     struct weft_watch_receiver *rx = w->object;
     struct wf_cell *c = wf_watch_lend(rx->w);
     int rc;
