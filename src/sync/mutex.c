@@ -53,10 +53,13 @@
 #include <errno.h>
 #include <weft/mutex.h>
 
-/* Some five microseconds on most processors. Tests of all interleavings have a lower one. */
-#ifndef WF_MUTEX_SPINS
-# define WF_MUTEX_SPINS  24
-# define WF_MUTEX_PAUSES 4
+/* How often it is looked whether the owner is done, and how many pauses are in between: at first a few, then twice as
+ * many each time. Seldom looks let the owner keep the line, and lock a few times more in the meantime. Some
+ * microseconds in all on most processors. Tests of all interleavings have fewer. */
+#ifndef WF_MUTEX_LOOKS
+# define WF_MUTEX_LOOKS      7
+# define WF_MUTEX_PAUSES     4
+# define WF_MUTEX_PAUSES_MAX 32
 #endif
 
 #define MUTEX_QUEUED UINT64_C(1)
@@ -130,7 +133,9 @@ static bool mutex_owner_runs(uint64_t word)
 /* True: the caller owns it now. */
 static bool mutex_spin(struct wf_mutex *m, uint64_t owner)
 {
-    for (unsigned i = 0; i < WF_MUTEX_SPINS; i++) {
+    unsigned pauses = WF_MUTEX_PAUSES;
+
+    for (unsigned i = 0; i < WF_MUTEX_LOOKS; i++) {
         /* relaxed: what it shows is tried */
         uint64_t word = wf_load_u64(&m->own.word, WF_RELAXED);
 
@@ -140,8 +145,9 @@ static bool mutex_spin(struct wf_mutex *m, uint64_t owner)
         } else if ((word & WF_OWNER_FLAGS) || !mutex_owner_runs(word)) {
             return false;
         }
-        for (unsigned pause = 0; pause < WF_MUTEX_PAUSES; pause++)
+        for (unsigned pause = 0; pause < pauses; pause++)
             wf_spin_pause();
+        pauses = pauses < WF_MUTEX_PAUSES_MAX ? 2 * pauses : pauses;
     }
     return false;
 }

@@ -635,10 +635,53 @@ TEST(a_runtime_is_built_from_a_config)
 
 END_TEST
 
+/* --- locks ----------------------------------------------------------------------- */
+
+static weft_mutex mutex = WEFT_MUTEX_NAMED("of C++");
+static weft_rwlock table = WEFT_RWLOCK_INIT;
+static weft_semaphore permits = WEFT_SEMAPHORE_INIT(2);
+
+static void throws_inside(int *rc)
+{
+    WEFT_LOCK_SCOPE(&mutex, rc)
+    {
+        CHECK(weft_mutex_is_held(&mutex));
+        throw std::runtime_error("out of the block");
+    }
+}
+
+static int locks(void *)
+{
+    int rc = 99, caught = 0;
+
+    try {
+        throws_inside(&rc);
+    } catch (const std::runtime_error &) {
+        caught++;
+    }
+    CHECK_EQ(1, caught);
+    CHECK_EQ(0, rc);
+    CHECK(!weft_mutex_is_held(&mutex));
+    CHECK_EQ(0, weft_rwlock_write_lock(&table));
+    CHECK_EQ(0, weft_rwlock_downgrade(&table));
+    CHECK_EQ(0, weft_rwlock_read_unlock(&table));
+    CHECK_EQ(0, weft_semaphore_acquire_many(&permits, 2));
+    CHECK_EQ(0, weft_semaphore_release(&permits, 2));
+    return 0;
+}
+
+TEST(a_lock_is_given_back_by_a_throw)
+{
+    test_run(locks, NULL);
+}
+
+END_TEST
+
 TEST_MAIN("cxx", the_templates_are_the_macros_of_c,
           a_deadline_is_left_by_break_continue_return_and_throw, a_cancel_scope_is_left_by_throw,
           an_exception_is_thrown_and_caught_on_the_stack_of_a_fiber,
           an_exception_that_nobody_catches_ends_the_program,
           a_shield_lets_a_cancelled_task_wait, tasks_are_spawned_from_functions_and_lambdas,
           a_stackless_task_reads_as_straight_code, a_future_may_be_made_of_a_class,
-          errno_is_looked_up_at_each_use, a_runtime_is_built_from_a_config)
+          errno_is_looked_up_at_each_use, a_runtime_is_built_from_a_config,
+          a_lock_is_given_back_by_a_throw)
