@@ -13,7 +13,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define HERE ("tests/api/test_lock_reports.c:" WEFT_STRINGIFY(__LINE__))
+/* This line, in the form of WEFT_SITE. Several tasks may note the same one. */
+#define NOTE(where) \
+ atomic_store(&(where), ("tests/api/test_lock_reports.c:" WEFT_STRINGIFY(__LINE__)))
 
 /* --- what was said ------------------------------------------------------------------------ */
 
@@ -96,7 +98,7 @@ static int member(void *arg)
     int rc;
 
     /* clang-format off */
-    held_at = HERE; CHECK_EQ(0, weft_mutex_lock(&circle.mutex[i]));
+    NOTE(held_at); CHECK_EQ(0, weft_mutex_lock(&circle.mutex[i]));
     /* clang-format on */
     atomic_fetch_add(&circle.holding, 1);
     while (atomic_load(&circle.holding) < circle.members)
@@ -108,7 +110,7 @@ static int member(void *arg)
         rc = (int)weft_select(&lock, &nap);
     } else {
         /* clang-format off */
-        waits_at = HERE; rc = weft_mutex_lock(&circle.mutex[next]);
+        NOTE(waits_at); rc = weft_mutex_lock(&circle.mutex[next]);
         /* clang-format on */
         if (rc == 0)
             CHECK_EQ(0, weft_mutex_unlock(&circle.mutex[next]));
@@ -157,9 +159,11 @@ static int two_root(void *arg)
     claim_said("task %llu \"bob\" (spawned at ", (unsigned long long)bob);
     CHECK_EQ(4, said("(spawned at tests/api/test_lock_reports.c:"));
     claim_said(" waits at %s for the mutex %p \"right\", locked at %s by task %llu \"bob\"",
-               waits_at, (void *)&circle.mutex[1], held_at, (unsigned long long)bob);
+               atomic_load(&waits_at), (void *)&circle.mutex[1], atomic_load(&held_at),
+               (unsigned long long)bob);
     claim_said(" waits at %s for the mutex %p \"left\", locked at %s by task %llu \"ann\"",
-               waits_at, (void *)&circle.mutex[0], held_at, (unsigned long long)ann);
+               atomic_load(&waits_at), (void *)&circle.mutex[0], atomic_load(&held_at),
+               (unsigned long long)ann);
     CHECK_EQ(1, metric_deadlocks());
     return 0;
 }
@@ -408,7 +412,7 @@ static int long_root(void *arg)
 
     (void)arg;
     /* clang-format off */
-    held_at = HERE; CHECK_EQ(0, weft_mutex_lock(&m));
+    NOTE(held_at); CHECK_EQ(0, weft_mutex_lock(&m));
     /* clang-format on */
     t = weft_spawn_with(&named, lock_and_unlock, &m);
     until_waiting(t);
@@ -418,7 +422,7 @@ static int long_root(void *arg)
     claim_said("mutex %p \"cache\" has been held for ", (void *)&m);
     claim_said(" by task %llu \"root\" (spawned at ",
                (unsigned long long)weft_task_id(weft_task_self()));
-    claim_said("), locked at %s, while task ", held_at);
+    claim_said("), locked at %s, while task ", atomic_load(&held_at));
     CHECK(said(" \"patient\" (spawned at ") || said(" \"\" (spawned at "));
     CHECK(said(" waits for it at "));
     claim_said(" (and 1 more)");
@@ -489,12 +493,12 @@ static int rwlock_root(void *arg)
 
     (void)arg;
     /* clang-format off */
-    held_at = HERE; CHECK_EQ(0, weft_rwlock_write_lock(&l));
+    NOTE(held_at); CHECK_EQ(0, weft_rwlock_write_lock(&l));
     /* clang-format on */
     t = weft_spawn(reads, &l);
     until_said("has been held for");
     claim_said("rwlock %p \"table\" has been held for ", (void *)&l);
-    claim_said("), locked at %s, while task ", held_at);
+    claim_said("), locked at %s, while task ", atomic_load(&held_at));
     CHECK_EQ(0, weft_rwlock_write_unlock(&l));
     CHECK_EQ(0, result_of(t));
     CHECK_EQ(0, weft_rwlock_read_lock(&l));
@@ -610,7 +614,8 @@ static void futurelock(weft_future *kept, weft_fn *fn, void *arg, const char *te
     until_said(text);
     claim_said(" ms ago to task %llu \"keeper\" (spawned at ",
                (unsigned long long)weft_task_id(weft_task_self()));
-    claim_said("), waiting at %s, whose future has not been polled since, while task ", waits_at);
+    claim_said("), waiting at %s, whose future has not been polled since, while task ",
+               atomic_load(&waits_at));
     weft_future_drop(kept);
     CHECK_EQ(0, result_of(t));
 }
@@ -633,20 +638,20 @@ static int keeper(void *arg)
 
     (void)arg;
     /* clang-format off */
-    waits_at = HERE; kept = weft_mutex_lock_future(&m);
+    NOTE(waits_at); kept = weft_mutex_lock_future(&m);
     /* clang-format on */
     keep(&kept);
     holder_end(&h, t);
     futurelock(&kept, lock_and_unlock, &m, "mutex ");
     /* clang-format off */
-    waits_at = HERE; kept = weft_semaphore_acquire_future(&s);
+    NOTE(waits_at); kept = weft_semaphore_acquire_future(&s);
     /* clang-format on */
     keep(&kept);
     CHECK_EQ(0, weft_semaphore_release(&s, 1));
     futurelock(&kept, acquires, &s, "semaphore ");
     CHECK_EQ(0, weft_rwlock_read_lock(&l));
     /* clang-format off */
-    waits_at = HERE; kept = weft_rwlock_write_lock_future(&l);
+    NOTE(waits_at); kept = weft_rwlock_write_lock_future(&l);
     /* clang-format on */
     keep(&kept);
     CHECK_EQ(0, weft_rwlock_read_unlock(&l));
@@ -674,7 +679,7 @@ TEST(what_was_handed_to_a_future_that_nobody_polls_is_told)
 static int forgets(void *arg)
 {
     /* clang-format off */
-    held_at = HERE; CHECK_EQ(0, weft_mutex_lock(arg));
+    NOTE(held_at); CHECK_EQ(0, weft_mutex_lock(arg));
     /* clang-format on */
     return 0;
 }
@@ -692,7 +697,8 @@ static int end_root(void *arg)
 
     (void)arg;
     CHECK_EQ(0, result_of(weft_spawn(forgets, &m)));
-    claim_said("has ended with the mutex %p \"cache\", which it locked at %s", (void *)&m, held_at);
+    claim_said("has ended with the mutex %p \"cache\", which it locked at %s", (void *)&m,
+               atomic_load(&held_at));
     CHECK_EQ(0, result_of(weft_spawn(forgets_writing, &l)));
     claim_said("has ended with the rwlock %p \"table\", which it locked at ", (void *)&l);
     CHECK_EQ(-EOWNERDEAD, weft_mutex_lock(&m));
