@@ -642,10 +642,12 @@ static int acquires(void *arg)
 }
 
 /* The future of this task is handed what others wait for, and nobody polls it. */
-static void futurelock(weft_future *kept, weft_fn *fn, void *arg, const char *text)
+static void futurelock(weft_future *kept, weft_fn *fn, void *lock, const char *kind)
 {
-    weft_task *t = weft_spawn(fn, arg);
+    weft_task *t = weft_spawn(fn, lock);
+    char text[64];
 
+    (void)snprintf(text, sizeof(text), "%s %p was handed ", kind, lock);
     until_said(text);
     claim_said(" ms ago to task %llu \"keeper\" (spawned at ",
                (unsigned long long)weft_task_id(weft_task_self()));
@@ -677,20 +679,20 @@ static int keeper(void *arg)
     /* clang-format on */
     keep(&kept);
     holder_end(&h, t);
-    futurelock(&kept, lock_and_unlock, &m, "mutex ");
+    futurelock(&kept, lock_and_unlock, &m, "mutex");
     /* clang-format off */
     NOTE(waits_at); kept = weft_semaphore_acquire_future(&s);
     /* clang-format on */
     keep(&kept);
     CHECK_EQ(0, weft_semaphore_release(&s, 1));
-    futurelock(&kept, acquires, &s, "semaphore ");
+    futurelock(&kept, acquires, &s, "semaphore");
     CHECK_EQ(0, weft_rwlock_read_lock(&l));
     /* clang-format off */
     NOTE(waits_at); kept = weft_rwlock_write_lock_future(&l);
     /* clang-format on */
     keep(&kept);
     CHECK_EQ(0, weft_rwlock_read_unlock(&l));
-    futurelock(&kept, reads, &l, "rwlock ");
+    futurelock(&kept, reads, &l, "rwlock");
     CHECK(metric_overdue() >= 3);
     return 0;
 }
