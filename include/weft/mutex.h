@@ -37,7 +37,7 @@ typedef struct weft_mutex {
     uint64_t word_; /* do not touch: the same for all that follow */
     void *site_;
     const char *name_;
-    uintptr_t words_[11];
+    uintptr_t words_[13];
 } weft_mutex;
 
 /* The name is for reports, and must outlive the mutex. */

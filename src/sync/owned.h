@@ -77,19 +77,12 @@ WF_INLINE uint64_t wf_owned_by(const struct wf_owned *o)
     return wf_load_u64(&o->word, WF_RELAXED) & ~WF_OWNER_FLAGS;
 }
 
-/* What reports and the owner's end need to know. */
-WF_INLINE void wf_owned_note(struct wf_owned *o, const char *site, wf_hold_fn *abandon)
-{
-    /* relaxed: for reports */
-    wf_store_ptr(&o->site, (void *)(uintptr_t)site, WF_RELAXED); /* NOLINT */
-    o->hold.abandon = abandon;
-}
-
 /* The caller has just got the lock, and its word says so. */
 WF_INLINE void wf_owned_begin(struct wf_owned *o, struct wf_self self, const char *site,
                               wf_hold_fn *abandon)
 {
-    wf_owned_note(o, site, abandon);
+    /* relaxed: for reports */
+    wf_store_ptr(&o->site, (void *)(uintptr_t)site, WF_RELAXED); /* NOLINT */
     if (self.fiber)
         wf_hold_link(self.fiber, &o->hold, abandon);
     else if (self.task)
