@@ -43,8 +43,9 @@ struct weft_watch_sender {
     struct wf_atomic_u64 version;
     struct wf_list receivers; /* under the lock: open ones */
     void *scratch;            /* by turn: of item_size, once it was needed */
+    /* whose turn it is: a task or a thread, as in owned.h; 0: nobody's */
     struct wf_lock turn;
-    struct wf_atomic_u64 holder; /* whose turn it is, while it is somebody's: see watch_thread */
+    struct wf_atomic_u64 holder;
 };
 
 struct weft_watch_receiver {

@@ -2,11 +2,11 @@
 /* watch_send.c - the watch channel: a new value, and changes by the user's functions. See watch.h. */
 #include "base/log.h"
 #include "base/sys.h"
+#include "sync/owned.h"
 #include "sync/watch.h"
 #include "task/current.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <weft/task.h>
 
 /* --- one value after the other ------------------------------------------------- */
@@ -58,18 +58,12 @@ static void watch_tell(struct weft_watch_sender *w)
 
 /* --- turns: changes by the user's functions ---------------------------------------- */
 
-/* A number of the calling thread. Opaque: pthread_self is declared const, and a fiber may have moved. */
-WF_OPAQUE static uint64_t watch_thread(void)
-{
-    return (uint64_t)(uintptr_t)pthread_self();
-}
-
 static int watch_turn_take(struct weft_watch_sender *w)
 {
-    uint64_t self = watch_thread();
+    uint64_t self = wf_self_now().owner;
     uint32_t old = 0;
 
-    /* relaxed: only this thread can have stored it */
+    /* relaxed: only this task or thread can have stored it */
     if (wf_load_u64(&w->holder, WF_RELAXED) == self)
         return wf_misuse(-EDEADLK, "weft_watch_send: called by the function that changes the value "
                                    "of the same channel");
