@@ -252,6 +252,13 @@ static void sends_two_and_closes(void)
     weft_watch_sender_close(tx);
 }
 
+/* Nothing comes behind it that would make up for a wake that was lost. */
+static void waits_once(void)
+{
+    CHECK_EQ(1, weft_watch_changed_blocking(rx[0]));
+    CHECK_EQ(1, read_number(rx[0]));
+}
+
 static bool is_two(const void *value, void *arg)
 {
     (void)arg;
@@ -447,6 +454,10 @@ const struct model_test model_tests[] = {
      .begin = begin,
      .thread = {changes, sends_ten},
      .end = end_replaced},
+    {.name = "the only version is not missed",
+     .begin = begin,
+     .thread = {waits_once, sends_one},
+     .end = end},
     {.name = "one waits for all versions and the end",
      .begin = begin,
      .thread = {waits_first, sends_two_and_closes}},
