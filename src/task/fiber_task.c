@@ -17,6 +17,7 @@
 #include "task/defer.h"
 #include "task/leave.h"
 #include "task/locals.h"
+#include "task/waker.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -197,6 +198,14 @@ static void fiber_retain(weft_wakeable *w)
 static void fiber_release(weft_wakeable *w)
 {
     wf_task_release(wf_task_of_wakeable(w));
+}
+
+void wf_task_wake_put(weft_wakeable *w)
+{
+    struct weft_task *t = wf_task_of_wakeable(w);
+
+    if (wf_task_notify_put(t))
+        t->sched->ops->woken(t->sched, t);
 }
 
 void wf_task_wake(weft_wakeable *w)

@@ -102,17 +102,22 @@ const struct wf_slab_shape wf_slab_shape = {
     .first_slot = CHUNK_HEADER,
 };
 
+/* Under the lock, once. By itself, or the compiler brings its constants along on every way that might take the lock. */
+WF_COLD static void slab_make_ready(void)
+{
+    wf_list_init(&slab.pool);
+    wf_list_init(&slab.all);
+    for (int i = 0; i < WF_SLAB_CLASSES; i++)
+        wf_list_init(&slab.orphans[i]);
+    wf_slab_cache_init(&slab.shared);
+    slab.ready = true;
+}
+
 static void slab_lock(void)
 {
     wf_lock(&slab.lock);
-    if (wf_unlikely(!slab.ready)) {
-        wf_list_init(&slab.pool);
-        wf_list_init(&slab.all);
-        for (int i = 0; i < WF_SLAB_CLASSES; i++)
-            wf_list_init(&slab.orphans[i]);
-        wf_slab_cache_init(&slab.shared);
-        slab.ready = true;
-    }
+    if (wf_unlikely(!slab.ready))
+        slab_make_ready();
 }
 
 static struct wf_slab_chunk *slab_chunk_of(void *p)

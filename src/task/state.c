@@ -12,6 +12,7 @@
  *     idle                  notify      NOTIFIED                   the notifier
  *     RUNNING               notify      RUNNING|NOTIFIED           its runner, when the poll ends
  *     NOTIFIED, COMPLETE    notify      unchanged                  nobody
+ *     any                   notify_put  as notify, one ref less    as notify
  *     NOTIFIED              start       RUNNING                    -
  *     NOTIFIED              claim       RUNNING                    -
  *     RUNNING               park        idle                       nobody
@@ -62,6 +63,23 @@ bool wf_task_notify(struct weft_task *t)
         /* acq_rel even where new == old, for ORDER (a); acquire for (b) */
     } while (!wf_cas_weak_u64(&t->state, &old, new, WF_ACQ_REL, WF_RELAXED));
     return !(old & (WF_TASK_RUNNING | WF_TASK_NOTIFIED));
+}
+
+bool wf_task_notify_put(struct weft_task *t)
+{
+    /* relaxed: only seeds the exchange */
+    uint64_t old = wf_load_u64(&t->state, WF_RELAXED), new;
+
+    do {
+        wf_debug_assert(wf_task_refs(old) > 0);
+        new = old - WF_TASK_REF;
+        if (!(old & WF_TASK_COMPLETE))
+            new |= WF_TASK_NOTIFIED;
+        /* acq_rel: as in wf_task_notify, and ORDER (d) for the reference */
+    } while (!wf_cas_weak_u64(&t->state, &old, new, WF_ACQ_REL, WF_RELAXED));
+    if (wf_unlikely(wf_task_refs(new) == 0))
+        wf_task_destroy(t);
+    return !(old & (WF_TASK_RUNNING | WF_TASK_NOTIFIED | WF_TASK_COMPLETE));
 }
 
 bool wf_task_state_cancel(struct weft_task *t)

@@ -25,6 +25,9 @@
 struct weft_task;
 
 __attribute__((warn_unused_result)) bool wf_task_notify(struct weft_task *t);
+/* The same, and give the caller's reference up. One that must be pushed lives on by its life reference; else t may be
+ * gone. */
+__attribute__((warn_unused_result)) bool wf_task_notify_put(struct weft_task *t);
 __attribute__((warn_unused_result)) bool wf_task_state_cancel(struct weft_task *t);
 
 /* A queued task is about to be polled. Returns the state from before. */

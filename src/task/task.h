@@ -236,9 +236,6 @@ int wf_spawn_fiber_on(struct wf_scheduler *s, weft_task **out, const weft_task_o
 int wf_spawn_async_on(struct wf_scheduler *s, weft_task **out, const weft_task_options *options,
                       const weft_async_type *type, const void *state);
 
-/* Wake: notify, and push where due. The `wake` of every task's wakeable. */
-void wf_task_wake(weft_wakeable *w);
-
 /* With the last reference: free the header. */
 void wf_task_destroy(struct weft_task *t);
 

@@ -22,10 +22,18 @@ WF_INLINE void wf_wakeable_release(weft_wakeable *w)
         w->type->release(w);
 }
 
-/* Wake and give up the reference. */
+/* Wake: notify, and push where due. The `wake` of every task's wakeable; and the same with its release, in one step. */
+void wf_task_wake(weft_wakeable *w);
+void wf_task_wake_put(weft_wakeable *w);
+
+/* Wake and give up the reference. Nearly all are tasks. */
 WF_INLINE void wf_wakeable_wake(weft_wakeable *w)
 {
-    if (w) {
+    if (!w)
+        return;
+    if (wf_likely(w->type->wake == wf_task_wake)) {
+        wf_task_wake_put(w);
+    } else {
         w->type->wake(w);
         w->type->release(w);
     }

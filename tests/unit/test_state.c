@@ -11,6 +11,7 @@
 #include "base/rand.h"
 #include "support.h"
 #include "task/on_end.h"
+#include "task/waker.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -82,6 +83,7 @@ struct word {
 
 enum op {
     NOTIFY,
+    NOTIFY_PUT,
     CANCEL,
     START,
     PARK,
@@ -96,9 +98,9 @@ enum op {
     OPS
 };
 
-static const char *const op_names[OPS] = {"notify", "cancel",   "start",  "park",
-                                          "resume", "complete", "retain", "release",
-                                          "claim",  "arm",      "disarm", "unwatch"};
+static const char *const op_names[OPS] = {"notify", "notify_put", "cancel", "start",   "park",
+                                          "resume", "complete",   "retain", "release", "claim",
+                                          "arm",    "disarm",     "unwatch"};
 
 #define REFS_MAX 4
 
@@ -126,6 +128,7 @@ static bool op_legal(const struct word *w, enum op op)
         return word_handles(w) > 0;
     case RETAIN:
         return w->refs < REFS_MAX;
+    case NOTIFY_PUT:
     case RELEASE:
         /* The joiner keeps its handle. */
         return word_handles(w) > (w->claim && !w->complete ? 1u : 0u);
@@ -156,6 +159,11 @@ static int op_expect(struct word *w, enum op op)
     case NOTIFY:
         if (!w->complete)
             w->notified = true;
+        return idle;
+    case NOTIFY_PUT:
+        if (!w->complete)
+            w->notified = true;
+        w->refs--;
         return idle;
     case CANCEL:
         if (w->complete || w->cancelled)
@@ -246,6 +254,8 @@ static int op_run(struct weft_task *t, enum op op, struct bell *bell)
     switch (op) {
     case NOTIFY:
         return wf_task_notify(t);
+    case NOTIFY_PUT:
+        return wf_task_notify_put(t);
     case CANCEL:
         return wf_task_state_cancel(t);
     case START:
