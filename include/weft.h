@@ -21,10 +21,12 @@
 #include <weft/future.h>
 #include <weft/futures.h>
 #include <weft/metrics.h>
+#include <weft/mpsc.h>
 #include <weft/mutex.h>
 #include <weft/net.h>
 #include <weft/notify.h>
 #include <weft/once.h>
+#include <weft/oneshot.h>
 #include <weft/runtime.h>
 #include <weft/rwlock.h>
 #include <weft/semaphore.h>
@@ -32,6 +34,7 @@
 #include <weft/task.h>
 #include <weft/task_tracker.h>
 #include <weft/time.h>
+#include <weft/typed.h>
 #include <weft/watch.h>
 
 #endif
