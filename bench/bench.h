@@ -47,6 +47,7 @@ extern const struct bench_workload bench_skynet_workloads[];
 extern const struct bench_workload bench_yield_workloads[];
 extern const struct bench_workload bench_timer_workloads[];
 extern const struct bench_workload bench_timeout_workloads[];
+extern const struct bench_workload bench_channel_workloads[];
 extern const struct bench_workload bench_futures_workloads[];
 extern const struct bench_workload bench_delay_workloads[];
 extern const struct bench_workload bench_blocking_workloads[];

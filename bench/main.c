@@ -32,7 +32,7 @@ static const struct bench_workload *const main_tables[] = {
     bench_timer_workloads,    bench_timeout_workloads,   bench_futures_workloads,
     bench_blocking_workloads, bench_thread_workloads,    bench_lock_workloads,
     bench_notify_workloads,   bench_memory_workloads,    bench_echo_workloads,
-    bench_delay_workloads,    bench_broadcast_workloads,
+    bench_delay_workloads,    bench_broadcast_workloads, bench_channel_workloads,
 };
 
 #define MAIN_TABLES (sizeof(main_tables) / sizeof(main_tables[0]))

@@ -221,7 +221,8 @@ static int cancel_scopes(void *)
         }
         weft_cancel_token_free(t);
     }
-    CHECK_EQ(0, weft_once_run(&once_in_cxx, [](void *) { return 0; }, nullptr));
+    CHECK_EQ(0, weft_once_run(
+                    &once_in_cxx, [](void *) { return 0; }, nullptr));
     (void)weft_set_once_set(&set_in_cxx, &set_in_cxx);
     CHECK(weft_set_once_get(&set_in_cxx) == &set_in_cxx);
     weft_notify_one(&notify_in_cxx);
@@ -502,8 +503,15 @@ END_TEST
 /* Counts those that were left, however that was. */
 struct counted {
     std::atomic<int> &left;
-    explicit counted(std::atomic<int> &l) : left(l) {}
-    ~counted() { left++; }
+
+    explicit counted(std::atomic<int> &l) : left(l)
+    {
+    }
+
+    ~counted()
+    {
+        left++;
+    }
 };
 
 __attribute__((noinline)) static int throw_below(int depth, std::atomic<int> &left)
@@ -604,6 +612,47 @@ static int objects(void *)
     return 0;
 }
 
+/* --- channels -------------------------------------------------------------------------- */
+
+struct named {
+    int id;
+    char name[12];
+};
+
+WEFT_CHANNEL(named, names)
+WEFT_ONESHOT(named, one_name)
+
+static int through_channels(void *)
+{
+    const named sent = {7, "seven"};
+    one_name_receiver one_rx;
+    one_name_sender one_tx;
+    names_receiver rx;
+    names_sender tx;
+    named got = {};
+
+    CHECK_EQ(0, names_new(&tx, &rx, 3));
+    CHECK_EQ(0, names_send(tx, &sent));
+    CHECK_EQ(1, names_recv(rx, &got));
+    CHECK_STR("seven", got.name);
+    names_sender_close(tx);
+    CHECK_EQ(0, names_try_recv(rx, &got));
+    names_receiver_close(rx);
+    CHECK_EQ(0, one_name_new(&one_tx, &one_rx));
+    CHECK_EQ(0, one_name_send(one_tx, &sent));
+    CHECK_EQ(1, one_name_recv(one_rx, &got));
+    CHECK_EQ(7, got.id);
+    one_name_receiver_close(one_rx);
+    return 0;
+}
+
+TEST(a_channel_has_a_type)
+{
+    test_run(through_channels, nullptr);
+}
+
+END_TEST
+
 TEST(errno_is_looked_up_at_each_use)
 {
     test_run(objects, NULL);
@@ -680,8 +729,7 @@ END_TEST
 TEST_MAIN("cxx", the_templates_are_the_macros_of_c,
           a_deadline_is_left_by_break_continue_return_and_throw, a_cancel_scope_is_left_by_throw,
           an_exception_is_thrown_and_caught_on_the_stack_of_a_fiber,
-          an_exception_that_nobody_catches_ends_the_program,
-          a_shield_lets_a_cancelled_task_wait, tasks_are_spawned_from_functions_and_lambdas,
-          a_stackless_task_reads_as_straight_code, a_future_may_be_made_of_a_class,
-          errno_is_looked_up_at_each_use, a_runtime_is_built_from_a_config,
-          a_lock_is_given_back_by_a_throw)
+          an_exception_that_nobody_catches_ends_the_program, a_shield_lets_a_cancelled_task_wait,
+          tasks_are_spawned_from_functions_and_lambdas, a_stackless_task_reads_as_straight_code,
+          a_future_may_be_made_of_a_class, a_channel_has_a_type, errno_is_looked_up_at_each_use,
+          a_runtime_is_built_from_a_config, a_lock_is_given_back_by_a_throw)

@@ -44,6 +44,8 @@ const struct soak_act_entry soak_acts[] = {
     ACT(nested, SOAK_WAITS | SOAK_TIMES),
     ACT(queue, SOAK_SPAWNS),
     ACT(haunted, SOAK_WAITS),
+    ACT(channel, SOAK_SPAWNS),
+    ACT(oneshot, SOAK_SPAWNS),
     ACT(set, SOAK_WAITS),
     ACT(fan_out, SOAK_SPAWNS),
     ACT(loop, SOAK_WAITS),

@@ -19,6 +19,7 @@ static const char *const ledger_names[SOAK_KINDS] = {
     [SOAK_SLOT] = "slots",
     [SOAK_ITEM] = "items of queues",
     [SOAK_DELAY] = "entries of delay queues",
+    [SOAK_VALUE] = "values in channels",
     [SOAK_HAND] = "futures polled by hand",
     [SOAK_MEMBER] = "members of parties",
     [SOAK_STREAM] = "streams",

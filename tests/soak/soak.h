@@ -22,6 +22,7 @@
  *     hand.c      acts: futures polled by hand         machine.c   acts: the stack, the processor, fork
  *     sets.c      acts: sets of futures, and loops
  *     delay.c     acts: ticks, delay queues, and a runtime whose clock stands still
+ *     channel.c   acts: channels, and requests with answers
  *     flow.c      verified byte streams                net.c       acts: connections
  *     server.c    what they connect to                 lives.c     threads that make and end runtimes
  *     lock.c      acts: locks that all share
@@ -65,6 +66,7 @@ enum soak_kind {
     SOAK_SLOT,   /* slot.c */
     SOAK_ITEM,   /* pushed; popped or left over: queue.c. Sent; destroyed: cast.c */
     SOAK_DELAY,  /* an entry inserted; out, or destroyed: delay.c */
+    SOAK_VALUE,  /* in a channel: channel.c */
     SOAK_HAND,   /* hand.c */
     SOAK_MEMBER, /* of a party: came; went */
     SOAK_STREAM, /* opened; closed */
@@ -313,6 +315,7 @@ soak_act soak_act_join, soak_act_cancel, soak_act_detach, soak_act_storm, soak_a
     soak_act_budget, soak_act_misuse, soak_act_locals;
 soak_act soak_act_yield, soak_act_slot, soak_act_select, soak_act_keep, soak_act_join_all,
     soak_act_try_join_all, soak_act_nested, soak_act_queue, soak_act_haunted;
+soak_act soak_act_channel, soak_act_oneshot;
 soak_act soak_act_set, soak_act_fan_out, soak_act_loop, soak_act_task_loop;
 soak_act soak_act_sleep, soak_act_timeout, soak_act_deadline, soak_act_tick, soak_act_reset,
     soak_act_far;

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * channel.c - what it costs to hand values from task to task.
+ *
+ * mpsc_1p1c   isolates a send and a receive: the channel holds 100 values, so with one worker the two tasks change
+ *             places once in a hundred messages. With two workers it is also the cost of moving
+ *             cache lines between cores, and of waking, which depends on who is faster at the moment.
+ * mpsc_8p1c   the same with eight producers: seven of them wait most of the time, so it adds what it costs to wait
+ *             in line for room.
+ * ping_pong   isolates waking: two tasks bounce a token over two channels of one value each. Each round is two
+ *             sends, two receives that wait, and two switches between tasks. A runtime that keeps
+ *             the two on one worker is faster here than one that spreads them.
+ * oneshot     isolates making a channel for one value, and its end: sent before it is awaited, so that nobody
+ *             waits. Read it as the floor of a request with an answer.
+ */
+#include "bench.h"
+
+#define CHANNEL_CAPACITY 100
+
+/* --- many values one way ------------------------------------------------------------ */
+
+struct channel_producer {
+    weft_sender *tx;
+    uint64_t count;
+};
+
+static int channel_produce(void *arg)
+{
+    const struct channel_producer *p = arg;
+    int rc = 0;
+
+    for (uint64_t i = 0; i < p->count; i++)
+        rc |= weft_send(p->tx, &i);
+    bench_check(rc, "send");
+    weft_sender_close(p->tx);
+    return 0;
+}
+
+struct channel_consumer {
+    weft_receiver *rx;
+    uint64_t count, sum;
+};
+
+static int channel_consume(void *arg)
+{
+    struct channel_consumer *c = arg;
+    uint64_t value, count = 0, sum = 0;
+    int rc;
+
+    while ((rc = weft_recv(c->rx, &value)) > 0) {
+        sum += value;
+        count++;
+    }
+    bench_check(rc, "receive");
+    c->count = count;
+    c->sum = sum;
+    return 0;
+}
+
+static void channel_run(const struct bench_job *job, unsigned producers)
+{
+    uint64_t share = job->count / producers, sum = producers * (share * (share - 1) / 2);
+    struct channel_producer p = {.count = share};
+    struct channel_consumer c;
+    weft_instant start;
+    weft_task *t;
+
+    bench_check(weft_mpsc_new(&p.tx, &c.rx, sizeof(uint64_t), CHANNEL_CAPACITY), "channel");
+    start = weft_now();
+    for (unsigned i = 0; i < producers; i++) {
+        if (i > 0)
+            p.tx = weft_sender_clone(p.tx);
+        bench_check(weft_go_copy(channel_produce, &p, sizeof(p)), "spawn");
+    }
+    t = weft_spawn(channel_consume, &c);
+    bench_join(t);
+    bench_report_per_item(job, start, share * producers);
+    if (c.count != share * producers || c.sum != sum)
+        bench_fail("values were lost");
+    weft_receiver_close(c.rx);
+}
+
+static void channel_1p1c_run(const struct bench_job *job)
+{
+    channel_run(job, 1);
+}
+
+static void channel_8p1c_run(const struct bench_job *job)
+{
+    channel_run(job, 8);
+}
+
+/* --- back and forth ------------------------------------------------------------------ */
+
+struct channel_player {
+    weft_sender *tx;
+    weft_receiver *rx;
+    uint64_t rounds;
+};
+
+static int channel_ping(void *arg)
+{
+    const struct channel_player *p = arg;
+    uint64_t value = 0;
+
+    for (uint64_t i = 0; i < p->rounds; i++) {
+        bench_check(weft_send(p->tx, &i), "send");
+        bench_check(weft_recv(p->rx, &value) - 1, "receive");
+        if (value != i)
+            bench_fail("another token");
+    }
+    return 0;
+}
+
+static int channel_pong(void *arg)
+{
+    const struct channel_player *p = arg;
+    uint64_t value;
+
+    for (uint64_t i = 0; i < p->rounds; i++) {
+        bench_check(weft_recv(p->rx, &value) - 1, "receive");
+        bench_check(weft_send(p->tx, &value), "send");
+    }
+    return 0;
+}
+
+static void channel_ping_pong_run(const struct bench_job *job)
+{
+    struct channel_player a = {.rounds = job->count}, b = a;
+    weft_task *ping, *pong;
+    weft_instant start;
+
+    bench_check(weft_mpsc_new(&a.tx, &b.rx, sizeof(uint64_t), 1), "channel");
+    bench_check(weft_mpsc_new(&b.tx, &a.rx, sizeof(uint64_t), 1), "channel");
+    start = weft_now();
+    ping = weft_spawn(channel_ping, &a);
+    pong = weft_spawn(channel_pong, &b);
+    bench_join(ping);
+    bench_join(pong);
+    bench_report_per_item(job, start, job->count);
+    weft_sender_close(a.tx);
+    weft_sender_close(b.tx);
+    weft_receiver_close(a.rx);
+    weft_receiver_close(b.rx);
+}
+
+/* --- one value ------------------------------------------------------------------------- */
+
+static void channel_oneshot_run(const struct bench_job *job)
+{
+    weft_instant start = weft_now();
+    uint64_t value, sum = 0;
+
+    for (uint64_t i = 0; i < job->count; i++) {
+        weft_oneshot_receiver *rx;
+        weft_oneshot_sender *tx;
+
+        bench_check(weft_oneshot_new(&tx, &rx, sizeof(uint64_t)), "channel");
+        bench_check(weft_oneshot_send(tx, &i), "send");
+        bench_check(weft_oneshot_recv(rx, &value) - 1, "receive");
+        weft_oneshot_receiver_close(rx);
+        sum += value;
+    }
+    bench_report_per_item(job, start, job->count);
+    if (sum != job->count * (job->count - 1) / 2)
+        bench_fail("values were lost");
+}
+
+const struct bench_workload bench_channel_workloads[] = {
+    {"mpsc_1p1c", "one task sends to another, 100 in flight; per message", 10000000, 0,
+     channel_1p1c_run},
+    {"mpsc_8p1c", "eight tasks send to another, 100 in flight; per message", 10000000, 0,
+     channel_8p1c_run},
+    {"ping_pong", "two tasks bounce a token over two channels; per round", 1000000, 0,
+     channel_ping_pong_run},
+    {"oneshot", "a channel for one value: make, send, await; each", 1000000, 0,
+     channel_oneshot_run},
+    {0},
+};
