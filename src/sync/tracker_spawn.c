@@ -19,13 +19,13 @@
 #include <weft/blocking.h>
 
 struct tracked {
-    struct wf_on_end on_end;
+    struct wf_on_end_joinable on_end;
     weft_task_tracker *tracker;
 };
 
 static void tracked_ended(struct wf_on_end *e)
 {
-    weft_task_tracker *tr = wf_container_of(e, struct tracked, on_end)->tracker;
+    weft_task_tracker *tr = wf_container_of(e, struct tracked, on_end.on_end)->tracker;
 
     wf_task_release(e->task);
     wf_tracker_leave(tr);

@@ -33,7 +33,12 @@
 struct wf_on_end {
     struct weft_task *task; /* set once */
     void (*ended)(struct wf_on_end *e);
-    weft_wakeable *joiner; /* of one that can be joined: by the JOIN bits of its state */
+};
+
+/* Of a task that can be joined. */
+struct wf_on_end_joinable {
+    struct wf_on_end on_end; /* first */
+    weft_wakeable *joiner;   /* by the JOIN bits of its state */
 };
 
 /* The task can be found from here on, and be cancelled. No handle is made; and nobody else joins it: -EBUSY. */
@@ -48,19 +53,22 @@ WF_INLINE void wf_on_end_expose(struct wf_thread *th, struct weft_task *t, struc
 /* The same with a number of handles, by which it can be joined as any other: who joins is woken once the record has
  * been told. Such a record is not taken back. */
 WF_INLINE void wf_on_end_expose_joinable(struct wf_thread *th, struct weft_task *t,
-                                         struct wf_on_end *e, void (*ended)(struct wf_on_end *e),
-                                         unsigned handles)
+                                         struct wf_on_end_joinable *e,
+                                         void (*ended)(struct wf_on_end *e), unsigned handles)
 {
-    *e = (struct wf_on_end){.task = t, .ended = ended};
-    t->on_end = e;
+    *e = (struct wf_on_end_joinable){.on_end = {.task = t, .ended = ended}};
+    t->on_end = &e->on_end;
     wf_task_expose(th, t, handles, WF_TASK_ON_END);
 }
 
 /* Where the waker of a joiner lies. By who has claimed the place. */
 WF_INLINE weft_wakeable **wf_task_joiner(struct weft_task *t)
 {
-    /* relaxed: a record is there since before the task was published, or was taken back before anybody claimed */
-    return wf_load_u64(&t->state, WF_RELAXED) & WF_TASK_ON_END ? &t->on_end->joiner : &t->joiner;
+    /* relaxed: a record is there since before the task was published, or was taken back before anybody claimed. With
+     * one that nobody else joins there is no claim. */
+    if (wf_load_u64(&t->state, WF_RELAXED) & WF_TASK_ON_END)
+        return &wf_container_of(t->on_end, struct wf_on_end_joinable, on_end)->joiner;
+    return &t->joiner;
 }
 
 /* The task is to end by itself, as one that was detached. False: it has ended, and `ended` is called or was. */

@@ -175,7 +175,7 @@ static void end_by_leaving(void)
 /* --- a task that is counted, and joined --------------------------------------------------------------------- */
 
 struct record {
-    struct wf_on_end on_end;
+    struct wf_on_end_joinable on_end;
 };
 
 static struct wf_atomic_u32 told;
