@@ -31,11 +31,12 @@ struct wf_worker {
     struct wf_stall stall;        /* the monitor's */
 
     /* this worker only */
-    int32_t until_look;   /* polls until the next look at driver, timers and injection queue */
-    uint32_t lifo_runs;   /* in a row */
-    uint32_t turn;        /* counts takes, to give the backlog its slots */
-    uint32_t inject_wait; /* polls until the injection queue is due */
-    uint32_t group_left;  /* polls until the clock is read; see account.h */
+    int32_t until_look;     /* polls until the next look at driver, timers and injection queue */
+    uint32_t lifo_runs;     /* in a row */
+    uint32_t turn;          /* counts takes, to give the backlog its slots */
+    uint32_t inject_wait;   /* polls until the injection queue is due */
+    uint32_t backlog_first; /* takes from the backlog that go before the ready queue */
+    uint32_t group_left;    /* polls until the clock is read; see account.h */
     uint32_t group_size;
     uint32_t short_polls; /* in a row, since the last sleep or long poll */
     uint64_t poll_mean;   /* ticks, a moving average */
@@ -72,6 +73,10 @@ void wf_worker_alarm(struct wf_worker *w);
 void wf_worker_alarm_all(struct weft_runtime *rt);
 unsigned wf_worker_fire_timers(struct wf_worker *w, struct wf_seat *seat, uint64_t now);
 unsigned wf_worker_harvest(struct wf_worker *w, struct wf_poller *p);
+
+/* Wake one that waits for several tasks to end, by the first of them; its reference is given up. From any thread. New
+ * tasks of this worker go before it, a few at most. */
+void wf_worker_wake_patient(weft_wakeable *target);
 
 /* Queue on the held seat; falls back to the injection queue. */
 void wf_worker_push_ready(struct wf_worker *w, struct weft_task *t);
