@@ -6,6 +6,7 @@
  *                 then all joined in order. It is the burst case, in which a million
  *                 tasks exist before the first is waited for; a server that spawns one task
  *                 for each connection sees its memory warm and pays less.
+ * spawn_joinset   the same through a join set: spawned into it, and taken from it as they end.
  * spawn_detached  isolates spawning alone: nobody holds a handle, a counter tells the end.
  * chained_spawn   isolates the hand-over: each task starts the next one and ends, so that
  *                 never more than two exist. It must not be read as the cost of a spawn in
@@ -58,6 +59,37 @@ static void spawn_join_run(const struct bench_job *job)
 
     bench_report_per_item(job, start, job->count);
     free(tasks);
+}
+
+/* spawn_joinset */
+
+static void spawn_joinset_run(const struct bench_job *job)
+{
+    weft_async state = {0};
+    weft_join_set *set = weft_join_set_new();
+    weft_instant start = weft_now();
+    weft_join_done done;
+    uint64_t taken = 0;
+
+    if (!set)
+        bench_fail("no memory for a set");
+    if (job->stackless) {
+        for (uint64_t i = 0; i < job->count; i++)
+            bench_check(weft_join_set_spawn_async(set, &spawn_empty_type, &state), "spawn");
+    } else {
+        for (uint64_t i = 0; i < job->count; i++)
+            bench_check(weft_join_set_spawn(set, spawn_empty, NULL), "spawn");
+    }
+    while (weft_join_set_next(set, &done) > 0) {
+        if (done.result != 0)
+            bench_fail("a task of the set has failed");
+        taken++;
+    }
+    if (taken != job->count)
+        bench_fail("the set has lost tasks");
+
+    bench_report_per_item(job, start, job->count);
+    weft_join_set_free(set);
 }
 
 /* spawn_detached */
@@ -172,6 +204,8 @@ static void chained_spawn_run(const struct bench_job *job)
 const struct bench_workload bench_spawn_workloads[] = {
     {"spawn_join", "spawn empty tasks, keep the handles, join all; per task", 1000000, BENCH_TWIN,
      spawn_join_run},
+    {"spawn_joinset", "the same through a join set; per task", 1000000, BENCH_TWIN,
+     spawn_joinset_run},
     {"spawn_detached", "the same without handles, a counter tells the end; per task", 1000000,
      BENCH_TWIN, spawn_detached_run},
     {"chained_spawn", "each task spawns the next; per task", 1000000, BENCH_TWIN,

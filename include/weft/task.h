@@ -26,7 +26,8 @@ typedef struct weft_task_options {
     const char *name;    /* copied, at most 63 bytes; NULL: none */
     size_t stack_size;   /* bytes, rounded up; 0: the runtime's default. 16 KiB to 1 GiB */
     const char *site;    /* "file:line", must outlive the task; the macros fill it in */
-    uintptr_t spare_[5]; /* zero */
+    uint64_t tag;        /* the spawner's own: join sets and maps give it back with the result */
+    uintptr_t spare_[4]; /* zero */
 } weft_task_options;
 
 /* The most that weft_spawn_copy copies. */

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * join_set.c - tasks that somebody started and waits for together: the calls. What they stand on is in gather.c.
+ */
+#include "sync/gather.h"
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "task/thread_wait.h"
+
+#include <errno.h>
+#include <string.h>
+#include <weft/join_set.h>
+
+struct weft_join_set {
+    struct wf_gather gather;
+    weft_task_options defaults;
+    char name[64];
+};
+
+static struct weft_task *set_taken(struct wf_gather *gt, struct wf_child *c, void *done)
+{
+    struct weft_task *t = c->on_end.task;
+
+    (void)gt;
+    if (done)
+        *(weft_join_done *)done = (weft_join_done){.id = t->id, .tag = c->tag, .result = t->result};
+    return t;
+}
+
+static void set_destroy(struct wf_gather *gt)
+{
+    wf_sys_free(wf_container_of(gt, struct weft_join_set, gather));
+}
+
+static const struct wf_gather_kind set_kind = {.taken = set_taken,
+                                               .destroy = set_destroy,
+                                               .noun = "a join set"};
+
+int weft_join_set_new_with(weft_join_set **set, const weft_join_set_options *options)
+{
+    static const weft_join_set_options none;
+    const weft_join_set_options *o = options ? options : &none;
+    weft_join_set *s;
+    int rc;
+
+    if (!set)
+        return wf_misuse(-EINVAL, "weft_join_set_new_with: set is NULL");
+    s = wf_sys_calloc(1, sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    wf_gather_init(&s->gather, &set_kind, o->ordered);
+    s->gather.group.rt = o->runtime;
+    if (o->name)
+        memcpy(s->name, o->name, strnlen(o->name, sizeof(s->name) - 1));
+    if (o->defaults) {
+        s->defaults = *o->defaults;
+        s->gather.group.defaults = &s->defaults;
+    }
+    rc = o->deadline ? wf_gather_set_deadline(&s->gather, o->deadline) : 0;
+    if (rc < 0) {
+        set_destroy(&s->gather);
+        return rc;
+    }
+    *set = s;
+    return 0;
+}
+
+weft_join_set *weft_join_set_new(void)
+{
+    weft_join_set *set = NULL;
+
+    return weft_join_set_new_with(&set, NULL) == 0 ? set : NULL;
+}
+
+static bool set_check(const weft_join_set *set, const char *call)
+{
+    if (wf_likely(set != NULL))
+        return true;
+    (void)wf_misuse(-EINVAL, "%s: set is NULL", call);
+    return false;
+}
+
+/* --- spawning --- */
+
+static ssize_t set_spawn(const char *call, weft_join_set *set, const char *site,
+                         const weft_task_options *options, struct wf_group_spawn *what)
+{
+    weft_task_options o;
+
+    if (!set_check(set, call))
+        return -EINVAL;
+    o = wf_spawn_sited(site, options ? options : set->gather.group.defaults);
+    what->task.options = &o;
+    what->tag = options ? options->tag : (uint64_t)(uintptr_t)what->task.arg;
+    return wf_group_spawn(&set->gather.group, call, what);
+}
+
+ssize_t weft_join_set_spawn_at(const char *site, weft_join_set *set, weft_fn *fn, void *arg)
+{
+    struct wf_group_spawn what = {.task = {.fn = fn, .arg = arg}};
+
+    return set_spawn("weft_join_set_spawn", set, site, NULL, &what);
+}
+
+ssize_t weft_join_set_spawn_copy_at(const char *site, weft_join_set *set, weft_fn *fn,
+                                    const void *args, size_t size)
+{
+    struct wf_group_spawn what = {.task = {.fn = fn, .copy = args, .copy_size = size}};
+
+    return set_spawn("weft_join_set_spawn_copy", set, site, NULL, &what);
+}
+
+ssize_t weft_join_set_spawn_with_at(const char *site, weft_join_set *set,
+                                    const weft_task_options *options, weft_fn *fn, void *arg)
+{
+    struct wf_group_spawn what = {.task = {.fn = fn, .arg = arg}};
+
+    return set_spawn("weft_join_set_spawn_with", set, site, options, &what);
+}
+
+ssize_t weft_join_set_spawn_copy_with_at(const char *site, weft_join_set *set,
+                                         const weft_task_options *options, weft_fn *fn,
+                                         const void *args, size_t size)
+{
+    struct wf_group_spawn what = {.task = {.fn = fn, .copy = args, .copy_size = size}};
+
+    return set_spawn("weft_join_set_spawn_copy_with", set, site, options, &what);
+}
+
+ssize_t weft_join_set_spawn_async_at(const char *site, weft_join_set *set,
+                                     const weft_async_type *type, const void *state)
+{
+    static const weft_async_type none;
+    const weft_async_type *t = type ? type : &none;
+    struct wf_group_spawn what = {.task = {.async = t, .copy = state, .copy_size = t->size}};
+
+    return set_spawn("weft_join_set_spawn_async", set, site, NULL, &what);
+}
+
+ssize_t weft_join_set_spawn_blocking_at(const char *site, weft_join_set *set,
+                                        const weft_task_options *options, weft_fn *fn, void *arg)
+{
+    struct wf_group_spawn what = {.task = {.fn = fn, .arg = arg}, .blocking = true};
+
+    return set_spawn("weft_join_set_spawn_blocking", set, site, options, &what);
+}
+
+/* --- taking --- */
+
+int weft_join_set_next(weft_join_set *set, weft_join_done *done)
+{
+    if (!set_check(set, "weft_join_set_next"))
+        return -EINVAL;
+    return wf_gather_next(&set->gather, done, "weft_join_set_next");
+}
+
+int weft_join_set_try_next(weft_join_set *set, weft_join_done *done)
+{
+    return set_check(set, "weft_join_set_try_next") ? wf_gather_try(&set->gather, done) : -EINVAL;
+}
+
+int weft_join_set_next_blocking(weft_join_set *set, weft_join_done *done)
+{
+    weft_future f;
+    int rc = wf_thread_check_plain("weft_join_set_next_blocking");
+
+    if (rc < 0)
+        return rc;
+    if (!set_check(set, "weft_join_set_next_blocking"))
+        return -EINVAL;
+    f = wf_gather_next_future(&set->gather, done);
+    return (int)wf_thread_await(&f, WEFT_FOREVER);
+}
+
+weft_future weft_join_set_next_future(weft_join_set *set, weft_join_done *done)
+{
+    if (!set_check(set, "weft_join_set_next_future"))
+        return weft_ready_future(-EINVAL);
+    return wf_gather_next_future(&set->gather, done);
+}
+
+int weft_join_set_join_all(weft_join_set *set, weft_join_done_fn *fn, void *arg)
+{
+    weft_join_done done;
+    int rc;
+
+    if (!set_check(set, "weft_join_set_join_all"))
+        return -EINVAL;
+    while ((rc = wf_gather_next(&set->gather, &done, "weft_join_set_join_all")) > 0) {
+        rc = fn ? fn(arg, &done) : 0;
+        if (rc < 0)
+            break;
+    }
+    return rc;
+}
+
+/* --- giving up --- */
+
+void weft_join_set_cancel(weft_join_set *set)
+{
+    if (set_check(set, "weft_join_set_cancel"))
+        (void)wf_group_cancel(&set->gather.group, NULL, NULL);
+}
+
+struct wanted {
+    uint64_t id;
+    bool found;
+};
+
+static bool set_is_wanted(const struct wf_child *c, void *arg)
+{
+    struct wanted *w = arg;
+    bool is = c->on_end.task->id == w->id;
+
+    w->found = w->found || is;
+    return is;
+}
+
+int weft_join_set_cancel_one(weft_join_set *set, uint64_t id)
+{
+    struct wanted w = {.id = id};
+
+    if (!set_check(set, "weft_join_set_cancel_one"))
+        return -EINVAL;
+    (void)wf_group_cancel(&set->gather.group, set_is_wanted, &w);
+    return w.found ? 0 : -ENOENT;
+}
+
+int weft_join_set_shutdown(weft_join_set *set)
+{
+    if (!set_check(set, "weft_join_set_shutdown"))
+        return -EINVAL;
+    (void)wf_group_cancel(&set->gather.group, NULL, NULL);
+    return weft_join_set_join_all(set, NULL, NULL);
+}
+
+void weft_join_set_detach_all(weft_join_set *set)
+{
+    if (set_check(set, "weft_join_set_detach_all"))
+        wf_gather_detach_all(&set->gather);
+}
+
+int weft_join_set_set_deadline(weft_join_set *set, weft_instant at)
+{
+    if (!set_check(set, "weft_join_set_set_deadline"))
+        return -EINVAL;
+    return wf_gather_set_deadline(&set->gather, at);
+}
+
+int weft_join_set_free_after(weft_join_set *set, weft_duration grace)
+{
+    return set ? wf_gather_free(&set->gather, grace) : 0;
+}
+
+void weft_join_set_free(weft_join_set *set)
+{
+    (void)weft_join_set_free_after(set, 0);
+}
+
+/* --- what it says of itself --- */
+
+size_t weft_join_set_len(const weft_join_set *set)
+{
+    return set_check(set, "weft_join_set_len") ? wf_gather_shown(&set->gather) : 0;
+}
+
+bool weft_join_set_is_empty(const weft_join_set *set)
+{
+    return weft_join_set_len(set) == 0;
+}
+
+int weft_join_set_get_info_sized(const weft_join_set *set, weft_join_set_info *info, size_t size)
+{
+    weft_join_set_info all = {0};
+    struct weft_join_set *s = wf_unconst(set);
+
+    if (!set || !info)
+        return wf_misuse(-EINVAL, "weft_join_set_get_info: set or info is NULL");
+    wf_lock(&s->gather.group.lock);
+    all.len = s->gather.group.count - s->gather.hidden;
+    all.spawned = s->gather.group.spawned;
+    all.taken = s->gather.taken;
+    all.expired = s->gather.expired;
+    wf_unlock(&s->gather.group.lock);
+    all.ordered = s->gather.ordered;
+    memcpy(all.name, s->name, sizeof(all.name));
+    memcpy(info, &all, size < sizeof(all) ? size : sizeof(all));
+    return 0;
+}
+
+/* The functions behind the macros of the same name. */
+int(weft_join_set_get_info)(const weft_join_set *set, weft_join_set_info *info)
+{
+    return weft_join_set_get_info_sized(set, info, sizeof(*info));
+}
+
+ssize_t(weft_join_set_spawn)(weft_join_set *set, weft_fn *fn, void *arg)
+{
+    return weft_join_set_spawn_at(NULL, set, fn, arg);
+}
+
+ssize_t(weft_join_set_spawn_copy)(weft_join_set *set, weft_fn *fn, const void *args, size_t size)
+{
+    return weft_join_set_spawn_copy_at(NULL, set, fn, args, size);
+}
+
+ssize_t(weft_join_set_spawn_with)(weft_join_set *set, const weft_task_options *options, weft_fn *fn,
+                                  void *arg)
+{
+    return weft_join_set_spawn_with_at(NULL, set, options, fn, arg);
+}
+
+ssize_t(weft_join_set_spawn_copy_with)(weft_join_set *set, const weft_task_options *options,
+                                       weft_fn *fn, const void *args, size_t size)
+{
+    return weft_join_set_spawn_copy_with_at(NULL, set, options, fn, args, size);
+}
+
+ssize_t(weft_join_set_spawn_async)(weft_join_set *set, const weft_async_type *type,
+                                   const void *state)
+{
+    return weft_join_set_spawn_async_at(NULL, set, type, state);
+}
+
+ssize_t(weft_join_set_spawn_blocking)(weft_join_set *set, const weft_task_options *options,
+                                      weft_fn *fn, void *arg)
+{
+    return weft_join_set_spawn_blocking_at(NULL, set, options, fn, arg);
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* Sets of tasks and scopes while something fails: what could not be spawned is said so, and the rest is accounted for. */
+#include "sweep.h"
+
+#include <stdatomic.h>
+
+static atomic_int running;
+
+static int child(void *arg)
+{
+    int rc;
+
+    atomic_fetch_add(&running, 1);
+    rc = arg ? weft_sleep(WEFT_SECS(100)) : weft_yield();
+    atomic_fetch_sub(&running, 1);
+    return rc == 0 ? 7 : rc;
+}
+
+static int blocks(void *arg)
+{
+    (void)arg;
+    return 7;
+}
+
+static weft_poll step_poll(void *self, weft_context *cx)
+{
+    (void)cx;
+    return weft_async_return(self, 7);
+}
+
+static const weft_async_type step_type = {.poll = step_poll,
+                                          .size = sizeof(weft_async),
+                                          .name = "step"};
+
+#define TASKS 24
+
+static ssize_t spawn_some_way(weft_join_set *set, int way)
+{
+    static const weft_task_options named = {.name = "named"};
+    const weft_async state = {0};
+    char copy[800] = "";
+
+    switch (way % 8) {
+    case 0:
+        return weft_join_set_spawn_copy(set, child, copy, sizeof(copy));
+    case 1:
+        return weft_join_set_spawn_with(set, &named, child, NULL);
+    case 2:
+        return weft_join_set_spawn_async(set, &step_type, &state);
+    case 3:
+        return weft_join_set_spawn_blocking(set, NULL, blocks, NULL);
+    case 4:
+        return weft_join_set_spawn(set, child, copy); /* sleeps until it is cancelled */
+    default:
+        return weft_join_set_spawn(set, child, NULL);
+    }
+}
+
+/* Each that was spawned is given once, with a result that there may be. */
+static int set_root(void *arg)
+{
+    const weft_join_set_options options = {.ordered = arg != NULL,
+                                           .deadline = arg ? weft_now() + WEFT_SECS(1000) : 0};
+    weft_join_set *set = NULL;
+    weft_join_done done;
+    int spawned = 0, taken = 0;
+
+    if (MAY(weft_join_set_new_with(&set, &options), ENOMEM) < 0)
+        return 0;
+    for (int i = 0; i < TASKS; i++)
+        spawned += MAY(spawn_some_way(set, i), ENOMEM) > 0;
+    CHECK_EQ(spawned, weft_join_set_len(set));
+    for (; taken < spawned / 2; taken++) {
+        weft_join_set_cancel(set);
+        CHECK_EQ(1, weft_join_set_next(set, &done));
+        if (done.result != 7 && done.result != -ECANCELED)
+            MAY(done.result, ENOMEM, EAGAIN);
+    }
+    MAY(weft_join_set_set_deadline(set, weft_now() + WEFT_SECS(2000)), ENOMEM);
+    if (MAY(spawn_some_way(set, 5), ENOMEM) > 0)
+        weft_join_set_detach_all(set);
+    for (int i = 0; i < TASKS; i++)
+        MAY(spawn_some_way(set, i), ENOMEM);
+    weft_join_set_free(set);
+    CHECK_EQ(0, weft_join_set_free_after(NULL, 0));
+    return 0;
+}
+
+static void sets(const struct test_flavour *flavour)
+{
+    atomic_store(&running, 0);
+    fault_run_root(flavour, set_root, NULL);
+    fault_run_root(flavour, set_root, &running);
+    CHECK_EQ(0, atomic_load(&running));
+}
+
+TEST(sets_account_for_all_that_was_spawned)
+{
+    fault_sweep(sets);
+}
+
+TEST(every_kind_of_a_group_was_met)
+{
+    MET(WF_FAULT_ALLOC, WF_FAULT_MMAP, WF_FAULT_THREAD);
+}
+
+TEST_MAIN("fault.group", sets_account_for_all_that_was_spawned, every_kind_of_a_group_was_met)

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * group.h - children without a runtime, for models of sets and scopes.
+ *
+ * IDEA     The test is the scheduler: a child that was spawned waits in its place until a thread of the test runs it to
+ *          its end. Headers are not from the slab: one that was freed is gone, so whoever comes too late uses memory
+ *          after its end. A child that was cancelled before it ran ends with -ECANCELED, else with 100 and its number.
+ */
+#ifndef MODEL_GROUP_H
+#define MODEL_GROUP_H
+
+#include "model/model.h"
+#include "sched/blocking.h"
+#include "sched/life.h"
+#include "sync/group.h"
+#include "task/waker.h"
+
+#include <errno.h>
+
+#define CHILDREN 3
+
+static weft_runtime rt;
+static struct weft_task *children[CHILDREN]; /* in the order of spawning */
+static unsigned spawned;
+static struct weft_task *watch; /* the group's, when it has one */
+static bool child_ran[CHILDREN];
+
+/* --- what is below, replaced ---------------------------------------------------------- */
+
+void *wf_slab_alloc(struct wf_slab_cache *c, size_t size)
+{
+    (void)c;
+    return model_alloc(size, 64);
+}
+
+void wf_slab_free(struct wf_slab_cache *c, void *p)
+{
+    (void)c;
+    model_free(p);
+}
+
+int wf_runtime_check_outside(const weft_runtime *r, const char *call)
+{
+    (void)call;
+    CHECK(r == &rt);
+    return 0;
+}
+
+int wf_runtime_spawn_begin(weft_runtime *r)
+{
+    (void)r;
+    return 0;
+}
+
+int wf_runtime_spawn_end(weft_runtime *r, int rc)
+{
+    (void)r;
+    return rc;
+}
+
+int wf_blocking_reserve(weft_runtime *r, const char *call)
+{
+    (void)r;
+    model_fail(__FILE__, __LINE__, "%s: no child blocks", call);
+}
+
+void wf_blocking_unreserve(weft_runtime *r)
+{
+    (void)r;
+}
+
+void wf_worker_wake_patient(weft_wakeable *target)
+{
+    wf_wakeable_wake(target);
+}
+
+static inline void child_woken(struct wf_scheduler *s, struct weft_task *t)
+{
+    (void)s;
+    /* Queued from the beginning: it has not run yet. */
+    model_fail(__FILE__, __LINE__, "task %llu is queued twice", (unsigned long long)t->id);
+}
+
+static inline void child_spawned(struct wf_scheduler *s, struct wf_thread *th, struct weft_task *t)
+{
+    (void)s, (void)th;
+    if (wf_task_type_of(t)->stackless)
+        watch = t;
+    else
+        children[spawned++] = t;
+}
+
+static const struct wf_scheduler_ops child_ops = {.woken = child_woken, .spawned = child_spawned};
+
+static inline int child_fn(void *arg)
+{
+    (void)arg;
+    model_fail(__FILE__, __LINE__, "the function of a child is called");
+}
+
+static inline void children_init(void)
+{
+    rt.sched.ops = &child_ops;
+    model_hush();
+}
+
+/* --- running ---------------------------------------------------------------------------- */
+
+static inline void child_end(struct weft_task *t, int result)
+{
+    bool cancelled = (wf_task_state_start(t) & WF_TASK_CANCELLED) != 0;
+
+    t->result = cancelled ? -ECANCELED : result;
+    wf_task_end(t);
+}
+
+static inline void child_run(unsigned i)
+{
+    child_ran[i] = true;
+    child_end(children[i], 100 + (int)i);
+}
+
+/* The watch: it was cancelled, or waits. */
+static inline void watch_run(void)
+{
+    (void)wf_task_state_start(watch);
+    CHECK(wf_task_is_cancelled(watch));
+    CHECK_EQ(WF_POLL_DONE, wf_async_poll(watch, true));
+    wf_task_end(watch);
+}
+
+/* --- who waits --------------------------------------------------------------------------- */
+
+#define BELL_UNWATCHED __attribute__((no_sanitize("thread"))) static inline
+
+struct bell {
+    weft_wakeable wakeable;
+    struct wf_atomic_u32 refs, wakes;
+};
+
+static inline struct bell *bell_of(weft_wakeable *w)
+{
+    return wf_container_of(w, struct bell, wakeable);
+}
+
+static inline void bell_retain(weft_wakeable *w)
+{
+    wf_add_u32(&bell_of(w)->refs, 1, WF_RELAXED);
+}
+
+static inline void bell_wake(weft_wakeable *w)
+{
+    /* release: pairs with bell_wait, as the notification of a task does */
+    wf_add_u32(&bell_of(w)->wakes, 1, WF_RELEASE);
+}
+
+static inline void bell_release(weft_wakeable *w)
+{
+    CHECK(wf_sub_u32(&bell_of(w)->refs, 1, WF_ACQ_REL) > 0);
+}
+
+static const weft_wakeable_type bell_type = {bell_retain, bell_wake, bell_release};
+
+#define BELL                 \
+ {                           \
+  .wakeable = { &bell_type } \
+ }
+
+static inline weft_poll poll_with(weft_future *f, struct bell *b)
+{
+    weft_context cx = {{&b->wakeable}};
+
+    return weft_future_poll(f, &cx);
+}
+
+BELL_UNWATCHED bool bell_rung(void *arg)
+{
+    return ((struct bell *)arg)->wakes.raw != 0;
+}
+
+BELL_UNWATCHED bool bell_free(void *arg)
+{
+    return ((struct bell *)arg)->refs.raw == 0;
+}
+
+/* Until it is woken; then it can be armed again. */
+static inline void bell_wait(struct bell *b)
+{
+    do
+        model_block(bell_rung, b, UINT64_MAX);
+    while (!wf_swap_u32(&b->wakes, 0, WF_ACQUIRE));
+}
+
+/* Until nobody has its waker. */
+static inline void bell_wait_free(struct bell *b)
+{
+    do
+        model_block(bell_free, b, UINT64_MAX);
+    while (wf_load_u32(&b->refs, WF_ACQUIRE));
+}
+
+#endif
