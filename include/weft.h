@@ -20,6 +20,7 @@
 #include <weft/errno.h>
 #include <weft/future.h>
 #include <weft/futures.h>
+#include <weft/join_map.h>
 #include <weft/join_set.h>
 #include <weft/metrics.h>
 #include <weft/mpsc.h>

@@ -447,6 +447,34 @@ void wf_gather_hide_locked(struct wf_gather *gt, struct wf_child *c)
         gt->kind->dropped(gt, c);
 }
 
+void wf_gather_trim_locked(struct wf_gather *gt, struct wf_sweep *s)
+{
+    struct wf_child *before = gt->ready, **at = &gt->ready, *c;
+
+    if (wf_likely(gt->hidden < gt->trim_at))
+        return;
+    wf_debug_assert(!gt->ordered);
+    /* The arrivals so far, behind those that are ready. */
+    gt->ready = NULL;
+    gather_drain_locked(gt);
+    c = gt->ready;
+    gt->ready = before;
+    while (*at)
+        at = &(*at)->next;
+    *at = c;
+    for (at = &gt->ready; (c = *at);) {
+        if (!c->hidden) {
+            at = &c->next;
+            continue;
+        }
+        *at = c->next;
+        gather_remove_locked(gt, c, s);
+        sweep_garbage(s, c);
+    }
+    /* Twice as many before the next time. */
+    gt->trim_at = 2 * gt->hidden + WF_GATHER_BATCH;
+}
+
 /* Leave it to itself, or, when it ends at this moment, to who takes it. */
 static void gather_detach_locked(struct wf_gather *gt, struct wf_child *c, struct wf_sweep *s)
 {
@@ -626,7 +654,8 @@ static const struct wf_group_kind gather_ordered = {gather_mark, gather_expired,
 
 void wf_gather_init(struct wf_gather *gt, const struct wf_gather_kind *kind, bool ordered)
 {
-    *gt = (struct wf_gather){.kind = kind, .ordered = ordered, .refs = {1}};
+    *gt = (struct wf_gather){
+        .kind = kind, .ordered = ordered, .refs = {1}, .trim_at = WF_GATHER_BATCH};
     wf_group_init(&gt->group, ordered ? &gather_ordered : &gather_unordered);
 }
 

@@ -50,6 +50,7 @@ struct wf_gather {
     bool expired;
     struct wf_child *ready; /* have ended, oldest first; by next */
     uint64_t hidden;        /* children that nobody is told of any more */
+    uint64_t trim_at;       /* so many of them, at which those that have ended are looked for */
     uint64_t taken;         /* ever */
     weft_future *waiter;
     struct wf_atomic_ptr *place;
@@ -81,8 +82,10 @@ struct wf_sweep {
     bool put;
 };
 
-/* A child that nobody is to be told of: its end is awaited, and that is all. */
+/* A child that nobody is to be told of: its end is awaited, and that is all. Who hides many without taking any trims
+ * now and then: those that have ended go. */
 void wf_gather_hide_locked(struct wf_gather *gt, struct wf_child *c);
+void wf_gather_trim_locked(struct wf_gather *gt, struct wf_sweep *s);
 void wf_sweep(struct wf_gather *gt, struct wf_sweep *s);
 
 void wf_gather_detach_all(struct wf_gather *gt);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Sets of tasks and scopes while something fails: what could not be spawned is said so, and the rest is accounted for. */
+/* Groups of tasks while something fails: what could not be spawned is said so, the rest is accounted for. */
 #include "sweep.h"
 
 #include <stdatomic.h>
@@ -99,9 +99,64 @@ TEST(sets_account_for_all_that_was_spawned)
     fault_sweep(sets);
 }
 
+/* A key whose task could not be replaced keeps the one that it has. */
+static int map_root(void *arg)
+{
+    weft_join_map *map = NULL;
+    weft_join_map_done done;
+    char bytes[300] = "";
+    size_t len = 0;
+
+    (void)arg;
+    if (MAY(weft_join_map_new_with(&map, NULL), ENOMEM) < 0)
+        return 0;
+    for (uint64_t i = 0; i < 3 * (uint64_t)TASKS; i++) {
+        weft_key key = i % 2 ? weft_key_number(i / 2) : weft_key_bytes(bytes, i * 4);
+
+        len += MAY(weft_join_map_spawn(map, key, child, NULL), ENOMEM) > 0;
+        CHECK_EQ(len, weft_join_map_len(map));
+    }
+    for (uint64_t i = 0; i < 3 * (uint64_t)TASKS; i++) {
+        bool there = weft_join_map_contains(map, weft_key_number(i / 2));
+
+        if (MAY(weft_join_map_spawn(map, weft_key_number(i / 2), child, NULL), ENOMEM) > 0)
+            len += !there;
+        CHECK_EQ(len, weft_join_map_len(map));
+    }
+    for (; len > 10; len--) {
+        CHECK_EQ(1, weft_join_map_next(map, &done));
+        if (done.result != 7)
+            MAY(done.result, ENOMEM);
+    }
+    weft_join_map_free(map);
+    return 0;
+}
+
+static void maps(const struct test_flavour *flavour)
+{
+    atomic_store(&running, 0);
+    fault_run_root(flavour, map_root, NULL);
+    CHECK_EQ(0, atomic_load(&running));
+}
+
+TEST(maps_account_for_all_that_was_spawned)
+{
+    fault_sweep(maps);
+}
+
+TEST(groups_bear_any_mixture_of_failures)
+{
+    fault_scenario *const runs[] = {sets, maps};
+
+    for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++)
+        fault_chaos(runs[i], fault_full() ? 3000 : test_scaled(100));
+}
+
 TEST(every_kind_of_a_group_was_met)
 {
     MET(WF_FAULT_ALLOC, WF_FAULT_MMAP, WF_FAULT_THREAD);
 }
 
-TEST_MAIN("fault.group", sets_account_for_all_that_was_spawned, every_kind_of_a_group_was_met)
+TEST_MAIN("fault.group", sets_account_for_all_that_was_spawned,
+          maps_account_for_all_that_was_spawned, groups_bear_any_mixture_of_failures,
+          every_kind_of_a_group_was_met)

@@ -9,6 +9,7 @@
 #ifndef MODEL_GROUP_H
 #define MODEL_GROUP_H
 
+#include "model/bell.h"
 #include "model/model.h"
 #include "sched/blocking.h"
 #include "sched/life.h"
@@ -17,13 +18,13 @@
 
 #include <errno.h>
 
-#define CHILDREN 3
+#define CHILDREN 4
 
 static weft_runtime rt;
 static struct weft_task *children[CHILDREN]; /* in the order of spawning */
 static unsigned spawned;
 static struct weft_task *watch; /* the group's, when it has one */
-static bool child_ran[CHILDREN];
+static bool child_ran[CHILDREN], child_cancelled[CHILDREN];
 
 /* --- what is below, replaced ---------------------------------------------------------- */
 
@@ -106,18 +107,19 @@ static inline void children_init(void)
 
 /* --- running ---------------------------------------------------------------------------- */
 
-static inline void child_end(struct weft_task *t, int result)
+static inline bool child_end(struct weft_task *t, int result)
 {
     bool cancelled = (wf_task_state_start(t) & WF_TASK_CANCELLED) != 0;
 
     t->result = cancelled ? -ECANCELED : result;
     wf_task_end(t);
+    return cancelled;
 }
 
 static inline void child_run(unsigned i)
 {
     child_ran[i] = true;
-    child_end(children[i], 100 + (int)i);
+    child_cancelled[i] = child_end(children[i], 100 + (int)i);
 }
 
 /* The watch: it was cancelled, or waits. */
@@ -127,76 +129,6 @@ static inline void watch_run(void)
     CHECK(wf_task_is_cancelled(watch));
     CHECK_EQ(WF_POLL_DONE, wf_async_poll(watch, true));
     wf_task_end(watch);
-}
-
-/* --- who waits --------------------------------------------------------------------------- */
-
-#define BELL_UNWATCHED __attribute__((no_sanitize("thread"))) static inline
-
-struct bell {
-    weft_wakeable wakeable;
-    struct wf_atomic_u32 refs, wakes;
-};
-
-static inline struct bell *bell_of(weft_wakeable *w)
-{
-    return wf_container_of(w, struct bell, wakeable);
-}
-
-static inline void bell_retain(weft_wakeable *w)
-{
-    wf_add_u32(&bell_of(w)->refs, 1, WF_RELAXED);
-}
-
-static inline void bell_wake(weft_wakeable *w)
-{
-    /* release: pairs with bell_wait, as the notification of a task does */
-    wf_add_u32(&bell_of(w)->wakes, 1, WF_RELEASE);
-}
-
-static inline void bell_release(weft_wakeable *w)
-{
-    CHECK(wf_sub_u32(&bell_of(w)->refs, 1, WF_ACQ_REL) > 0);
-}
-
-static const weft_wakeable_type bell_type = {bell_retain, bell_wake, bell_release};
-
-#define BELL                 \
- {                           \
-  .wakeable = { &bell_type } \
- }
-
-static inline weft_poll poll_with(weft_future *f, struct bell *b)
-{
-    weft_context cx = {{&b->wakeable}};
-
-    return weft_future_poll(f, &cx);
-}
-
-BELL_UNWATCHED bool bell_rung(void *arg)
-{
-    return ((struct bell *)arg)->wakes.raw != 0;
-}
-
-BELL_UNWATCHED bool bell_free(void *arg)
-{
-    return ((struct bell *)arg)->refs.raw == 0;
-}
-
-/* Until it is woken; then it can be armed again. */
-static inline void bell_wait(struct bell *b)
-{
-    do
-        model_block(bell_rung, b, UINT64_MAX);
-    while (!wf_swap_u32(&b->wakes, 0, WF_ACQUIRE));
-}
-
-/* Until nobody has its waker. */
-static inline void bell_wait_free(struct bell *b)
-{
-    do
-        model_block(bell_free, b, UINT64_MAX);
-    while (wf_load_u32(&b->refs, WF_ACQUIRE));
 }
 
 #endif

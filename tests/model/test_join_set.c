@@ -33,6 +33,9 @@ enum {
 
 #define BIT(event) (1u << (event))
 
+/* The explorer's own looks, while a thread waits. */
+#define UNWATCHED __attribute__((no_sanitize("thread"))) static
+
 static weft_join_set *set;
 static bool ordered;
 static uint32_t taken; /* the taker's: bits of results */
@@ -41,6 +44,19 @@ static struct wf_atomic_u32 taken_by_try;
 static struct wf_gather *gather(void)
 {
     return (struct wf_gather *)(void *)set;
+}
+
+/* Whoever had its waker has given it up. */
+UNWATCHED bool bell_is_free(void *arg)
+{
+    return ((struct bell *)arg)->refs.raw == 0;
+}
+
+static void bell_gone(struct bell *b)
+{
+    do
+        model_block(bell_is_free, b, UINT64_MAX);
+    while (wf_load_u32(&b->refs, WF_ACQUIRE));
 }
 
 static void begin(unsigned count)
@@ -122,14 +138,12 @@ static void takes_all(void)
         weft_future f = weft_join_set_next_future(set, &done);
         unsigned event = TAKEN_AT_ONCE;
 
-        while (poll_with(&f, &b) == WEFT_PENDING) {
-            bell_wait(&b);
+        if (bell_poll(&b, &f) == WEFT_PENDING)
             event = TAKEN_WOKEN;
-        }
-        CHECK_EQ(1, f.result);
+        CHECK_EQ(1, bell_await(&b, &f));
         model_reached(event);
         note_taken(&done);
-        bell_wait_free(&b);
+        bell_gone(&b);
     }
     CHECK_EQ(0, weft_join_set_try_next(set, NULL));
 }
@@ -141,16 +155,14 @@ static void renews(void)
     weft_join_done done;
     weft_future f = weft_join_set_next_future(set, &done);
 
-    if (poll_with(&f, &a) == WEFT_PENDING && poll_with(&f, &b) == WEFT_PENDING) {
+    if (bell_poll(&a, &f) == WEFT_PENDING && bell_poll(&b, &f) == WEFT_PENDING) {
         model_reached(RENEWED);
         /* In vain, or because it has come meanwhile. */
-        while (poll_with(&f, &b) == WEFT_PENDING)
-            bell_wait(&b);
     }
-    CHECK_EQ(1, f.result);
+    CHECK_EQ(1, bell_await(&b, &f));
     note_taken(&done);
-    bell_wait_free(&a);
-    bell_wait_free(&b);
+    bell_gone(&a);
+    bell_gone(&b);
 }
 
 /* Gives up, and comes again. */
@@ -160,10 +172,10 @@ static void drops(void)
     weft_join_done done;
     weft_future f = weft_join_set_next_future(set, &done);
 
-    if (poll_with(&f, &b) == WEFT_PENDING) {
+    if (bell_poll(&b, &f) == WEFT_PENDING) {
         model_reached(DROPPED);
         weft_future_drop(&f);
-        bell_wait_free(&b);
+        bell_gone(&b);
         takes_all();
         return;
     }
@@ -195,13 +207,11 @@ static void takes_until_empty(void)
     do {
         weft_future f = weft_join_set_next_future(set, &done);
 
-        while (poll_with(&f, &b) == WEFT_PENDING)
-            bell_wait(&b);
-        rc = (int)f.result;
+        rc = (int)bell_await(&b, &f);
     } while (rc == 1);
     CHECK_EQ(0, rc);
     model_reached(TOLD_EMPTY);
-    bell_wait_free(&b);
+    bell_gone(&b);
 }
 
 /* At the same time as another one. */
@@ -211,7 +221,7 @@ static void waits_too(void)
     weft_join_done done;
     weft_future f = weft_join_set_next_future(set, &done);
 
-    if (poll_with(&f, &b) == WEFT_PENDING) {
+    if (bell_poll(&b, &f) == WEFT_PENDING) {
         weft_future_drop(&f);
         model_reached(DROPPED);
     } else if (f.result == -EBUSY) {
@@ -219,7 +229,7 @@ static void waits_too(void)
     } else {
         CHECK(f.result == 1 || f.result == 0);
     }
-    bell_wait_free(&b);
+    bell_gone(&b);
 }
 
 static void waits_or_busy(void)
@@ -227,13 +237,12 @@ static void waits_or_busy(void)
     struct bell b = BELL;
     weft_future f = weft_join_set_next_future(set, NULL);
 
-    while (poll_with(&f, &b) == WEFT_PENDING)
-        bell_wait(&b);
+    (void)bell_await(&b, &f);
     if (f.result == -EBUSY)
         model_reached(BUSY);
     else
         CHECK(f.result == 1 || f.result == 0);
-    bell_wait_free(&b);
+    bell_gone(&b);
 }
 
 /* --- giving up -------------------------------------------------------------------------------- */
@@ -281,15 +290,13 @@ static void detaches_and_goes_on(void)
     CHECK(weft_join_set_spawn(set, child_fn, NULL) > 0);
     child_run(1);
     f = weft_join_set_next_future(set, &done);
-    while (poll_with(&f, &b) == WEFT_PENDING)
-        bell_wait(&b);
-    CHECK_EQ(1, f.result);
+    CHECK_EQ(1, bell_await(&b, &f));
     CHECK_EQ(101, done.result);
-    bell_wait_free(&b);
+    bell_gone(&b);
 }
 
 /* Only a cancel ends it. */
-BELL_UNWATCHED bool first_cancelled(void *arg)
+UNWATCHED bool first_cancelled(void *arg)
 {
     (void)arg;
     return (children[0]->state.raw & WF_TASK_CANCELLED) != 0;
@@ -311,7 +318,7 @@ static void begin_waiting(void)
 {
     begin(1);
     waiting = weft_join_set_next_future(set, NULL);
-    CHECK_EQ(WEFT_PENDING, poll_with(&waiting, &early));
+    CHECK_EQ(WEFT_PENDING, bell_poll(&early, &waiting));
 }
 
 static void waits_on(void)
@@ -320,13 +327,11 @@ static void waits_on(void)
         model_reached(DROPPED);
         weft_future_drop(&waiting);
     } else {
-        do
-            bell_wait(&early);
-        while (poll_with(&waiting, &early) == WEFT_PENDING);
+        (void)bell_await(&early, &waiting);
         CHECK(waiting.result == 1 || waiting.result == -ESHUTDOWN);
         model_reached(waiting.result == 1 ? TAKEN_WOKEN : TOLD_SHUTDOWN);
     }
-    bell_wait_free(&early);
+    bell_gone(&early);
 }
 
 /* As a plain thread, which is blocked. */
@@ -353,7 +358,7 @@ static void begin_watched(void)
     CHECK(watch != NULL);
 }
 
-BELL_UNWATCHED bool watch_cancelled(void *arg)
+UNWATCHED bool watch_cancelled(void *arg)
 {
     (void)arg;
     return (watch->state.raw & WF_TASK_CANCELLED) != 0;
