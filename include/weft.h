@@ -31,6 +31,7 @@
 #include <weft/oneshot.h>
 #include <weft/runtime.h>
 #include <weft/rwlock.h>
+#include <weft/scope.h>
 #include <weft/semaphore.h>
 #include <weft/stream.h>
 #include <weft/task.h>

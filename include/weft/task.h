@@ -143,7 +143,7 @@ WEFT_API weft_task *weft_task_ref(weft_task *t);
 /* The running task, borrowed; NULL outside tasks. */
 WEFT_API weft_task *weft_task_self(void);
 
-/* Has the running task been asked to stop? False within a shield. */
+/* Has the running task been asked to stop, or is it in a scope that was cancelled? False within a shield. */
 WEFT_API bool weft_is_cancelled(void);
 
 /* Let others run. 0, or -ECANCELED, -ETIMEDOUT, -EPERM. */

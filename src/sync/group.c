@@ -360,6 +360,18 @@ int wf_group_set_time(struct wf_group *g, uint64_t at)
     return rc;
 }
 
+int wf_group_need_watch(struct wf_group *g)
+{
+    bool there;
+    int rc;
+
+    wf_lock(&g->lock);
+    there = g->watch != NULL || g->cancelled;
+    wf_unlock(&g->lock);
+    rc = there ? 0 : watch_begin(g, WEFT_FOREVER);
+    return rc == -EALREADY ? 0 : rc;
+}
+
 void wf_group_lower_time(struct wf_group *g, uint64_t at)
 {
     struct weft_task *watch = NULL;

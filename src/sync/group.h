@@ -149,6 +149,9 @@ void wf_group_cancel_spawns(struct wf_group *g);
 /* Set, or change, when it is time; WEFT_FOREVER: never. 0, -ENOMEM, -ESHUTDOWN (no runtime, or a closed group). */
 int wf_group_set_time(struct wf_group *g, uint64_t at);
 
+/* There is a watch, or there was one, for which it was time. 0, or as above. */
+int wf_group_need_watch(struct wf_group *g);
+
 /* It is time at `at` at the latest. The group has a watch. */
 void wf_group_lower_time(struct wf_group *g, uint64_t at);
 

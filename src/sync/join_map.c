@@ -365,6 +365,7 @@ ssize_t weft_join_map_spawn_with_at(const char *site, weft_join_map *map, weft_k
     return map_spawn("weft_join_map_spawn_with", map, key, site, options, &what);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): what is asked for, and from where */
 ssize_t weft_join_map_spawn_copy_with_at(const char *site, weft_join_map *map, weft_key key,
                                          const weft_task_options *options, weft_fn *fn,
                                          const void *args, size_t size)

@@ -45,11 +45,11 @@ static void fiber_drop_kept(struct wf_fiber *f)
     }
 }
 
-static void fiber_leave(struct wf_fiber *f, enum wf_leave_when when)
+WF_INLINE void fiber_leave(struct wf_fiber *f, enum wf_leave_when when)
 {
     struct wf_leave *l;
 
-    while ((l = f->leaves[when])) {
+    while (wf_unlikely((l = f->leaves[when]) != NULL)) {
         l->leave(l);
         wf_assert(f->leaves[when] != l);
     }
@@ -213,6 +213,12 @@ void wf_task_wake(weft_wakeable *w)
     struct weft_task *t = wf_task_of_wakeable(w);
 
     if (wf_task_notify(t))
+        t->sched->ops->woken(t->sched, t);
+}
+
+void wf_task_interrupt(struct weft_task *t)
+{
+    if (wf_task_state_interrupt(t))
         t->sched->ops->woken(t->sched, t);
 }
 

@@ -5,8 +5,8 @@
  * IDEA     A record in the object, linked in the fiber for as long as that is inside. A fiber that ends before it
  *          has left, by a panic or because it forgot, is led out: each record's `leave` is called, the newest
  *          first.
- * OWNS     The object has the record. What lies in a frame that was left is still there then: the stack is lowered
- *          past it first, see fiber_main.
+ * OWNS     The object has the record. What lies in a frame that was left is still there then, from the record upwards:
+ *          the stack is lowered past it first, see fiber_main. So the record comes first in its object.
  * WHO      The fiber itself, by plain stores.
  * TESTS    tests/unit/test_leave.c
  */

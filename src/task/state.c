@@ -22,6 +22,8 @@
  *     RUNNING(|NOTIFIED)    complete    COMPLETE, life ref gone    nobody
  *                                       or, with ON_END, handed on
  *     any but COMPLETE      cancel      as notify, and CANCELLED   as notify
+ *     any but COMPLETE      interrupt   as notify, INTERRUPTED     as notify
+ *     RUNNING(|NOTIFIED)    uninterrupt without INTERRUPTED        -
  *
  * ORDER    (a) notify releases, start and resume acquire: what the waker wrote is seen by the poll.
  *          (b) park releases, notify acquires (it takes over the link), start acquires: a task moves
@@ -94,6 +96,27 @@ bool wf_task_state_cancel(struct weft_task *t)
         /* acq_rel: as in wf_task_notify */
     } while (!wf_cas_weak_u64(&t->state, &old, new, WF_ACQ_REL, WF_RELAXED));
     return !(old & (WF_TASK_RUNNING | WF_TASK_NOTIFIED));
+}
+
+bool wf_task_state_interrupt(struct weft_task *t)
+{
+    /* relaxed: only seeds the exchange */
+    uint64_t old = wf_load_u64(&t->state, WF_RELAXED), new;
+
+    do {
+        if (old & WF_TASK_COMPLETE)
+            return false;
+        new = old | WF_TASK_INTERRUPTED | WF_TASK_NOTIFIED;
+        /* acq_rel even where new == old, as in wf_task_notify: who takes it back sees what it was for, pairs with
+         * wf_task_state_uninterrupt */
+    } while (!wf_cas_weak_u64(&t->state, &old, new, WF_ACQ_REL, WF_RELAXED));
+    return !(old & (WF_TASK_RUNNING | WF_TASK_NOTIFIED));
+}
+
+void wf_task_state_uninterrupt(struct weft_task *t)
+{
+    /* acquire: pairs with wf_task_state_interrupt; what it was interrupted for */
+    (void)wf_and_u64(&t->state, ~WF_TASK_INTERRUPTED, WF_ACQUIRE);
 }
 
 uint64_t wf_task_state_start(struct weft_task *t)

@@ -18,7 +18,8 @@
  (1ull << 7) /* debug builds: has had several handles, each joined on its own */
 #define WF_TASK_ON_END \
  (1ull << 8) /* the joiner slot holds a record of on_end.h, since before it ran */
-#define WF_TASK_REF (1ull << 16)
+#define WF_TASK_INTERRUPTED (1ull << 9) /* its awaits are cancelled until it has left a scope */
+#define WF_TASK_REF         (1ull << 16)
 
 #define wf_task_refs(state) ((state) / WF_TASK_REF)
 
@@ -29,6 +30,10 @@ __attribute__((warn_unused_result)) bool wf_task_notify(struct weft_task *t);
  * gone. */
 __attribute__((warn_unused_result)) bool wf_task_notify_put(struct weft_task *t);
 __attribute__((warn_unused_result)) bool wf_task_state_cancel(struct weft_task *t);
+
+/* Cancelled for a while: until the task itself takes it back. No effect on one that has ended. */
+__attribute__((warn_unused_result)) bool wf_task_state_interrupt(struct weft_task *t);
+void wf_task_state_uninterrupt(struct weft_task *t);
 
 /* A queued task is about to be polled. Returns the state from before. */
 uint64_t wf_task_state_start(struct weft_task *t);

@@ -158,10 +158,11 @@ WF_INLINE bool wf_task_is_complete(const struct weft_task *t)
     return (wf_load_u64(&t->state, WF_ACQUIRE) & WF_TASK_COMPLETE) != 0;
 }
 
+/* For good, or within a scope. */
 WF_INLINE bool wf_task_is_cancelled(const struct weft_task *t)
 {
     /* relaxed: a request, not a message; seen at the latest by the next await */
-    return (wf_load_u64(&t->state, WF_RELAXED) & WF_TASK_CANCELLED) != 0;
+    return (wf_load_u64(&t->state, WF_RELAXED) & (WF_TASK_CANCELLED | WF_TASK_INTERRUPTED)) != 0;
 }
 
 /*
@@ -235,6 +236,12 @@ int wf_spawn_fiber_on(struct wf_scheduler *s, weft_task **out, const weft_task_o
                       weft_fn *fn, void *arg);
 int wf_spawn_async_on(struct wf_scheduler *s, weft_task **out, const weft_task_options *options,
                       const weft_async_type *type, const void *state);
+
+/* Wake: notify, and push where due. The `wake` of every task's wakeable. */
+void wf_task_wake(weft_wakeable *w);
+
+/* From any thread that keeps the task: its awaits are cancelled, until it takes that back itself. */
+void wf_task_interrupt(struct weft_task *t);
 
 /* With the last reference: free the header. */
 void wf_task_destroy(struct weft_task *t);

@@ -16,6 +16,12 @@ static int child(void *arg)
     return rc == 0 ? 7 : rc;
 }
 
+static int yields(void *arg)
+{
+    (void)arg;
+    return child(NULL);
+}
+
 static int blocks(void *arg)
 {
     (void)arg;
@@ -144,9 +150,50 @@ TEST(maps_account_for_all_that_was_spawned)
     fault_sweep(maps);
 }
 
+/* A task that could not be had is told, and one that got no stack fails the scope. */
+static int scope_root(void *arg)
+{
+    const weft_async state = {0};
+    char copy[800] = "";
+    int rc = 0;
+
+    (void)arg;
+    WEFT_SCOPE(s, &rc)
+    {
+        MAY(weft_scope_set_deadline(s, weft_now() + WEFT_SECS(1000)), ENOMEM);
+        for (int i = 0; i < TASKS; i++) {
+            MAY(weft_scope_spawn(s, child, NULL), ENOMEM);
+            MAY(weft_scope_spawn_copy(s, yields, copy, sizeof(copy)), ENOMEM);
+            MAY(weft_scope_spawn_async(s, &step_type, &state), ENOMEM);
+        }
+        /* -ECANCELED: one has failed. */
+        MAY(weft_scope_spawn_blocking(s, NULL, blocks, NULL), ENOMEM, ECANCELED);
+        WEFT_SCOPE(inner, NULL)
+        {
+            MAY(weft_scope_set_grace(inner, WEFT_US(100)), ENOMEM);
+            MAY(weft_scope_spawn(inner, child, copy), ENOMEM);
+            weft_scope_cancel(inner);
+        }
+    }
+    MAY(rc, ENOMEM, EAGAIN);
+    return 0;
+}
+
+static void scopes(const struct test_flavour *flavour)
+{
+    atomic_store(&running, 0);
+    fault_run_root(flavour, scope_root, NULL);
+    CHECK_EQ(0, atomic_load(&running));
+}
+
+TEST(scopes_wait_for_all_that_was_spawned)
+{
+    fault_sweep(scopes);
+}
+
 TEST(groups_bear_any_mixture_of_failures)
 {
-    fault_scenario *const runs[] = {sets, maps};
+    fault_scenario *const runs[] = {sets, maps, scopes};
 
     for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++)
         fault_chaos(runs[i], fault_full() ? 3000 : test_scaled(100));
@@ -158,5 +205,5 @@ TEST(every_kind_of_a_group_was_met)
 }
 
 TEST_MAIN("fault.group", sets_account_for_all_that_was_spawned,
-          maps_account_for_all_that_was_spawned, groups_bear_any_mixture_of_failures,
-          every_kind_of_a_group_was_met)
+          maps_account_for_all_that_was_spawned, scopes_wait_for_all_that_was_spawned,
+          groups_bear_any_mixture_of_failures, every_kind_of_a_group_was_met)

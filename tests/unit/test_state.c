@@ -77,7 +77,7 @@ static struct weft_task *lab_task(struct lab *lab, unsigned handles)
 /* --- the table ---------------------------------------------------------------------- */
 
 struct word {
-    bool running, notified, complete, cancelled, claim, waker, on_end;
+    bool running, notified, complete, cancelled, claim, waker, on_end, interrupted;
     unsigned refs;
 };
 
@@ -85,6 +85,8 @@ enum op {
     NOTIFY,
     NOTIFY_PUT,
     CANCEL,
+    INTERRUPT,
+    UNINTERRUPT,
     START,
     PARK,
     RESUME,
@@ -101,6 +103,9 @@ enum op {
 static const char *const op_names[OPS] = {"notify", "notify_put", "cancel", "start",   "park",
                                           "resume", "complete",   "retain", "release", "claim",
                                           "arm",    "disarm",     "unwatch"};
+static const char *const op_names[OPS] = {"notify", "cancel", "interrupt", "uninterrupt", "start",
+                                          "park",   "resume", "complete",  "retain",      "release",
+                                          "claim",  "arm",    "disarm",    "unwatch"};
 
 #define REFS_MAX 4
 
@@ -109,7 +114,8 @@ static uint64_t word_pack(const struct word *w)
     return (w->running ? WF_TASK_RUNNING : 0) | (w->notified ? WF_TASK_NOTIFIED : 0) |
            (w->complete ? WF_TASK_COMPLETE : 0) | (w->cancelled ? WF_TASK_CANCELLED : 0) |
            (w->claim ? WF_TASK_JOIN_CLAIM : 0) | (w->waker ? WF_TASK_JOIN_WAKER : 0) |
-           (w->on_end ? WF_TASK_ON_END : 0) | w->refs * WF_TASK_REF;
+           (w->on_end ? WF_TASK_ON_END : 0) | (w->interrupted ? WF_TASK_INTERRUPTED : 0) |
+           w->refs * WF_TASK_REF;
 }
 
 /* References besides the life reference, and besides what became of it. */
@@ -123,7 +129,10 @@ static bool op_legal(const struct word *w, enum op op)
     switch (op) {
     case NOTIFY:
     case CANCEL:
+    case INTERRUPT:
         return word_handles(w) > 0;
+    case UNINTERRUPT:
+        return w->running && w->interrupted;
     case CLAIM:
         return word_handles(w) > 0;
     case RETAIN:
@@ -170,6 +179,14 @@ static int op_expect(struct word *w, enum op op)
             return 0;
         w->notified = w->cancelled = true;
         return idle;
+    case INTERRUPT:
+        if (w->complete)
+            return 0;
+        w->notified = w->interrupted = true;
+        return idle;
+    case UNINTERRUPT:
+        w->interrupted = false;
+        return 0;
     case START:
         w->notified = false;
         w->running = true;
@@ -258,6 +275,11 @@ static int op_run(struct weft_task *t, enum op op, struct bell *bell)
         return wf_task_notify_put(t);
     case CANCEL:
         return wf_task_state_cancel(t);
+    case INTERRUPT:
+        return wf_task_state_interrupt(t);
+    case UNINTERRUPT:
+        wf_task_state_uninterrupt(t);
+        return 0;
     case START:
         wf_task_state_start(t);
         return 0;
@@ -322,7 +344,7 @@ static void table_check(const struct word *from, enum op op, const struct word *
 TEST(every_transition_is_that_of_the_table)
 {
     static struct word found[4096];
-    static bool seen[(REFS_MAX + 1) << 7];
+    static bool seen[(REFS_MAX + 1) << 8];
     size_t count = 2, cases = 0;
 
     found[0] = (struct word){.notified = true, .refs = 3};
@@ -338,7 +360,8 @@ TEST(every_transition_is_that_of_the_table)
             answer = op_expect(&to, op);
             table_check(&found[at], op, &to, answer);
             cases++;
-            key = (word_pack(&to) & 63) | (uint64_t)to.on_end << 6 | (uint64_t)to.refs << 7;
+            key = (word_pack(&to) & 63) | (uint64_t)to.on_end << 6 | (uint64_t)to.interrupted << 7 |
+                  (uint64_t)to.refs << 8;
             if (to.refs == 0 || seen[key])
                 continue;
             seen[key] = true;
@@ -346,7 +369,7 @@ TEST(every_transition_is_that_of_the_table)
         }
     }
     /* Guards against a model that is wrong about what is legal: it would end early. */
-    CHECK(count > 120 && cases > 750);
+    CHECK(count > 240 && cases > 1700);
 }
 
 END_TEST
