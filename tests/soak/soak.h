@@ -21,6 +21,7 @@
  *     wait.c      acts: futures and combinators        timer.c     acts: clocks and deadlines
  *     hand.c      acts: futures polled by hand         machine.c   acts: the stack, the processor, fork
  *     sets.c      acts: sets of futures, and loops
+ *     group.c     acts: sets and maps of tasks, and scopes
  *     delay.c     acts: ticks, delay queues, and a runtime whose clock stands still
  *     channel.c   acts: channels, and requests with answers
  *     flow.c      verified byte streams                net.c       acts: connections
@@ -316,6 +317,7 @@ soak_act soak_act_join, soak_act_cancel, soak_act_detach, soak_act_storm, soak_a
 soak_act soak_act_yield, soak_act_slot, soak_act_select, soak_act_keep, soak_act_join_all,
     soak_act_try_join_all, soak_act_nested, soak_act_queue, soak_act_haunted;
 soak_act soak_act_channel, soak_act_oneshot;
+soak_act soak_act_task_set, soak_act_task_map, soak_act_scope;
 soak_act soak_act_set, soak_act_fan_out, soak_act_loop, soak_act_task_loop;
 soak_act soak_act_sleep, soak_act_timeout, soak_act_deadline, soak_act_tick, soak_act_reset,
     soak_act_far;
