@@ -237,9 +237,6 @@ int wf_spawn_fiber_on(struct wf_scheduler *s, weft_task **out, const weft_task_o
 int wf_spawn_async_on(struct wf_scheduler *s, weft_task **out, const weft_task_options *options,
                       const weft_async_type *type, const void *state);
 
-/* Wake: notify, and push where due. The `wake` of every task's wakeable. */
-void wf_task_wake(weft_wakeable *w);
-
 /* From any thread that keeps the task: its awaits are cancelled, until it takes that back itself. */
 void wf_task_interrupt(struct weft_task *t);
 

@@ -100,12 +100,9 @@ enum op {
     OPS
 };
 
-static const char *const op_names[OPS] = {"notify", "notify_put", "cancel", "start",   "park",
-                                          "resume", "complete",   "retain", "release", "claim",
-                                          "arm",    "disarm",     "unwatch"};
-static const char *const op_names[OPS] = {"notify", "cancel", "interrupt", "uninterrupt", "start",
-                                          "park",   "resume", "complete",  "retain",      "release",
-                                          "claim",  "arm",    "disarm",    "unwatch"};
+static const char *const op_names[OPS] = {
+    "notify",   "notify_put", "cancel",  "interrupt", "uninterrupt", "start",  "park",   "resume",
+    "complete", "retain",     "release", "claim",     "arm",         "disarm", "unwatch"};
 
 #define REFS_MAX 4
 
