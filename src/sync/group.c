@@ -6,6 +6,7 @@
 #include "sched/blocking.h"
 #include "sched/life.h"
 #include "task/current.h"
+#include "task/waker.h"
 
 #include <errno.h>
 #include <weft/time.h>
@@ -334,8 +335,7 @@ static struct weft_task *group_watch_locked(struct wf_group *g)
 /* Without the lock: the watch polls again. */
 static void watch_tell(struct weft_task *watch)
 {
-    wf_task_wake(&watch->wakeable);
-    wf_task_release(watch);
+    wf_wakeable_wake(&watch->wakeable);
 }
 
 int wf_group_set_time(struct wf_group *g, uint64_t at)

@@ -25,6 +25,7 @@
 #include "sched/runtime.h"
 #include "task/await.h"
 #include "task/leave.h"
+#include "task/waker.h"
 
 #include <errno.h>
 #include <weft/time.h>
@@ -131,10 +132,8 @@ static struct weft_task *scope_waiter_locked(struct scope *s)
 
 static void scope_tell(struct weft_task *t)
 {
-    if (!t)
-        return;
-    wf_task_wake(&t->wakeable);
-    wf_task_release(t);
+    if (t)
+        wf_wakeable_wake(&t->wakeable);
 }
 
 static void scope_child_ended(struct wf_on_end *e)
