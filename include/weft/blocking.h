@@ -38,8 +38,8 @@ WEFT_API int weft_blocking(weft_fn *fn, void *arg);
  * what comes beyond that is queued. The task is a plain thread's function: it may not await. A cancel before it
  * began ends it with -ECANCELED; afterwards it has no effect.
  *
- * Awaits   while max_blocking_queue tasks are queued, if that is set and the caller is a fiber; a stackless
- *          task gets NULL instead.
+ * Awaits   a place in the queue, if max_blocking_queue is set and the caller is a fiber, first come, first
+ *          served; a stackless task gets NULL instead.
  * Returns  a handle that the caller must join or detach; NULL (with a message) when memory is out, when the
  *          caller is not in a task; NULL when it was cancelled while it awaited. If the pool has no thread and none
  *          can be made, the task ends with -EAGAIN or -ENOMEM.

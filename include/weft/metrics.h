@@ -72,7 +72,7 @@ typedef struct weft_metrics {
     uint64_t io_registered;    /* descriptors registered now */
     uint64_t timers_armed;     /* now */
     weft_worker_metrics total; /* sums over the workers, and the threads that stand in for them */
-    uint64_t stalls;           /* polls that kept their thread for too long, ever */
+    uint64_t stalls;           /* polls that kept their thread for too long, ever: those told of */
     unsigned stalled;          /* workers that are in such a poll now */
     unsigned standins;         /* threads that work in their place now */
     unsigned standin_threads;  /* and with those that wait to be called again */

@@ -47,8 +47,8 @@ typedef struct weft_stall {
 } weft_stall;
 
 /*
- * Called on the monitor's thread for each stall, once the task's worker was relieved. All that s points at
- * is borrowed until it returns. It may allocate, print, wake and spawn; while it does not return,
+ * Called on the monitor's thread for each stall (see on_stall), once the task's worker was relieved. All that s
+ * points at is borrowed until it returns. It may allocate, print, wake and spawn; while it does not return,
  * no other worker is relieved. It must not wait for tasks, nor shut the runtime down or free it.
  */
 typedef void weft_stall_hook(void *user, const weft_stall *s);
@@ -84,16 +84,20 @@ typedef struct weft_config {
     weft_thread_hook *on_thread_start, *on_thread_stop, *on_thread_park, *on_thread_unpark;
     weft_task_hook *on_task_spawn, *on_task_poll_start, *on_task_poll_stop, *on_task_end;
     void *hook_user;
-    unsigned max_blocking_queue;   /* WEFT_BLOCKING_QUEUE; who spawns onto the blocking pool
-                                      awaits while so many wait there; default 0: no limit */
+    unsigned max_blocking_queue;   /* WEFT_BLOCKING_QUEUE; never do more wait there: who spawns onto
+                                      the blocking pool awaits a place; default 0: no limit */
     unsigned max_standins;         /* WEFT_MAX_STANDINS; at most so many threads stand in for stuck
                                       workers; default 256 */
     weft_duration stall_blocked;   /* WEFT_STALL_BLOCKED (in us); a poll that waits in the kernel
                                       for so long is stuck; default 500 us */
     weft_duration stall_computing; /* WEFT_STALL_COMPUTING (in us); and one that computes for so
-                                      long; default 5 ms */
-    /* Told of each stall, with hook_user; then none is printed. Frames come with the first stall from
-     * each place in the program, at most ten times a second, and with signal_reports only. */
+                                      long; default 5 ms. One that spawns or wakes every other
+                                      microsecond is left alone while another worker is free; else,
+                                      while none but those tasks wait, for 20 times as long */
+    /* Told of each stall, with hook_user; then none is printed. Of one that computes, once its own thread has
+     * computed for so long: where many share the processors, a thread may wait for one, which is no stall of
+     * its task. Frames come with the first stall from each place in the program, at most ten times a second,
+     * and with signal_reports only. */
     weft_stall_hook *on_stall;
     weft_duration lock_held_limit; /* WEFT_LOCK_HELD_LIMIT (in us); a mutex that is held for longer
                                       while a task of this runtime waits for it, and what was handed

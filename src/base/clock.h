@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * clock.h - the two clocks: the monotonic one for deadlines, and raw ticks for statistics.
+ * clock.h - the clocks: the monotonic one for deadlines, raw ticks for statistics, and those of threads.
  *
  * Ticks are the cheapest counter of the processor (10 ns against 21 on x86-64). They are
  * converted to nanoseconds by a ratio measured at start, so they are good for lengths of time, not
@@ -13,6 +13,10 @@
 
 /* Nanoseconds on the monotonic clock. */
 uint64_t wf_clock_now(void);
+
+/* How long a thread of this process, by the kernel's number, has had a processor, ever. False: it is gone, or that is
+ * not told here. */
+bool wf_clock_of_thread(uint32_t id, uint64_t *ns);
 
 /* Nanoseconds for a number of ticks. */
 uint64_t wf_ticks_to_ns(uint64_t ticks);

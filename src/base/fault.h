@@ -49,6 +49,7 @@ enum wf_fault_kind {
     WF_FAULT_FUTEX_WAIT,
     WF_FAULT_RANDOM,
     WF_FAULT_TIMER_SLACK,
+    WF_FAULT_THREAD_CPU,
     WF_FAULT_KINDS
 };
 

@@ -27,14 +27,20 @@
 /* Events between asking for a registration's memory, for its waiter's, and using them. */
 #define PREFETCH_AHEAD 3
 
-int wf_hub_open(struct wf_hub *h, bool single)
+static int epoll_watch_signal(struct wf_hub *h, int epfd)
+{
+    return wf_sys_epoll_ctl(epfd, EPOLL_CTL_ADD, h->signalfd, EPOLLIN | EPOLLET, DATA_SIGNAL);
+}
+
+int wf_hub_open(struct wf_hub *h, enum wf_hub_kind kind)
 {
     int rc;
 
     *h = (struct wf_hub){.epfd = -1,
                          .signalfd = -1,
                          .alarmfd = -1,
-                         .single = single,
+                         .kind = kind,
+                         .single = kind != WF_HUB_MANY,
                          .alarm = {WEFT_FOREVER},
                          .lock = WF_LOCK_INIT(WF_RANK_ALARM)};
     rc = h->epfd = wf_sys_epoll_create();
@@ -43,10 +49,10 @@ int wf_hub_open(struct wf_hub *h, bool single)
     rc = h->signalfd = wf_sys_eventfd();
     if (rc < 0)
         goto close_all;
-    rc = wf_sys_epoll_ctl(h->epfd, EPOLL_CTL_ADD, h->signalfd, EPOLLIN | EPOLLET, DATA_SIGNAL);
+    rc = epoll_watch_signal(h, h->epfd);
     if (rc < 0)
         goto close_all;
-    if (single)
+    if (kind == WF_HUB_SOLE)
         return 0;
     rc = h->alarmfd = wf_sys_timerfd_create();
     if (rc < 0)
@@ -81,21 +87,52 @@ int wf_poller_open(struct wf_poller *p, struct wf_hub *h)
         h->first = (uintptr_t)p;
     if ((uintptr_t)p > h->last)
         h->last = (uintptr_t)p;
-    if (h->single)
+    if (h->kind == WF_HUB_SOLE)
         return 0;
     rc = p->epfd = wf_sys_epoll_create();
     if (rc < 0)
         return rc;
-    rc = wf_sys_epoll_ctl(h->epfd, EPOLL_CTL_ADD, p->epfd, EPOLLIN | EPOLLET, (uintptr_t)p);
+    if (h->single)
+        rc = epoll_watch_signal(h, p->epfd);
+    else
+        rc = wf_sys_epoll_ctl(h->epfd, EPOLL_CTL_ADD, p->epfd, EPOLLIN | EPOLLET, (uintptr_t)p);
     if (rc < 0)
         wf_poller_close(p);
     return rc;
 }
 
+int wf_hub_share(struct wf_hub *h, struct wf_poller *only)
+{
+    int rc;
+
+    wf_assert(h->single && h->kind == WF_HUB_ONE);
+    /* Adding asks the set: what is ready in it is an edge. The signal was in the hub all the time. */
+    rc = wf_sys_epoll_ctl(h->epfd, EPOLL_CTL_ADD, only->epfd, EPOLLIN | EPOLLET, (uintptr_t)only);
+    if (rc < 0)
+        return rc;
+    (void)wf_sys_epoll_ctl(only->epfd, EPOLL_CTL_DEL, h->signalfd, 0, 0);
+    h->single = false;
+    return 0;
+}
+
+int wf_hub_unshare(struct wf_hub *h, struct wf_poller *only)
+{
+    int rc;
+
+    wf_assert(!h->single && h->kind == WF_HUB_ONE);
+    /* Its level is an edge, which ends one sleep in vain. */
+    rc = epoll_watch_signal(h, only->epfd);
+    if (rc < 0)
+        return rc;
+    (void)wf_sys_epoll_ctl(h->epfd, EPOLL_CTL_DEL, only->epfd, 0, 0);
+    h->single = true;
+    return 0;
+}
+
 void wf_poller_close(struct wf_poller *p)
 {
     wf_io_forget(p);
-    if (!p->hub->single && p->epfd >= 0)
+    if (p->hub->kind != WF_HUB_SOLE && p->epfd >= 0)
         wf_sys_close(p->epfd);
     p->epfd = -1;
 }
@@ -142,7 +179,7 @@ static unsigned epoll_deliver(struct wf_poller *p, const struct epoll_event *eve
             wf_io_event(io, events[i].events, foreign);
     }
     /* E1.b: modifying asks the set again, and a sleeper is woken if it has more. It cannot fail: the set
-     * is there. With one worker the set is slept on itself. */
+     * is there. A single worker sleeps on the set itself. */
     if (wf_unlikely(n == WF_POLLER_MAX_EVENTS) && !p->hub->single)
         (void)wf_sys_epoll_ctl(p->hub->epfd, EPOLL_CTL_MOD, p->epfd, EPOLLIN | EPOLLET,
                                (uintptr_t)p);
@@ -189,7 +226,7 @@ void wf_hub_sleep(struct wf_hub *h, struct wf_poller *own, uint64_t timeout_ns,
         epoll_sleep_parent(h, timeout_ns, wake);
         return;
     }
-    n = wf_sys_epoll_wait(h->epfd, ready, WF_POLLER_MAX_EVENTS, timeout_ns);
+    n = wf_sys_epoll_wait(own->epfd, ready, WF_POLLER_MAX_EVENTS, timeout_ns);
     if (n > 0)
         *events = epoll_deliver(own, ready, n, false);
 }

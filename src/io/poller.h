@@ -3,9 +3,10 @@
  * poller.h - the driver interface: a seat's set of descriptors, and the hub over all seats.
  *
  * IDEA     Every seat has a poller. The hub holds all of them, a signal that ends a sleep, and an alarm.
- *          A runtime with one worker sleeps on its poller itself; with more, all idle workers
+ *          A single worker sleeps on its poller itself; with more, all idle workers
  *          sleep on the hub, where one event wakes one of them: so an idle worker sees a busy worker's
- *          events, and nobody hands roles around.
+ *          events, and nobody hands roles around. One that is single for a time has its poller out of the hub, and the
+ *          signal in its poller.
  * WHO      add, remove: any worker. harvest: any worker, at once on the same poller too.
  *
  * epoll.c is behind it; a completion port or kqueue could be.
@@ -25,11 +26,19 @@ struct wf_poller {
     struct wf_atomic_u32 watched; /* descriptors were added: worth asking */
 };
 
+/* Who sleeps on what. */
+enum wf_hub_kind {
+    WF_HUB_MANY, /* several workers, on the hub */
+    WF_HUB_ONE,  /* one, on its poller, and at times others with it: wf_hub_share */
+    WF_HUB_SOLE  /* one, for ever: its poller's set is the hub's */
+};
+
 struct wf_hub {
-    int epfd;     /* what idle workers sleep on; the only poller's own when there is one */
-    int signalfd; /* an eventfd; never read: edge-triggered */
-    int alarmfd;  /* a timerfd, when there are several workers; else -1 */
-    bool single;
+    int epfd;              /* what idle workers sleep on */
+    int signalfd;          /* an eventfd; never read: edge-triggered */
+    int alarmfd;           /* a timerfd; -1 for a sole worker */
+    enum wf_hub_kind kind; /* set once */
+    bool single;           /* the only poller is slept on itself. By who may call wf_hub_share */
     uintptr_t first, last; /* its pollers' addresses, with nobody else's between; set once */
     /* the moment that the alarm is set to; WEFT_FOREVER: none. Written under lock, read by anyone. */
     struct wf_atomic_u64 alarm;
@@ -43,8 +52,17 @@ struct wf_hub_wake {
     struct wf_poller *ready[16];
 };
 
-int wf_hub_open(struct wf_hub *h, bool single); /* 0 or a negative errno, nothing left open */
+/* 0 or a negative errno, nothing left open */
+int wf_hub_open(struct wf_hub *h, enum wf_hub_kind kind);
 void wf_hub_close(struct wf_hub *h);
+
+/*
+ * Of one worker, from now on: others sleep with it, on the hub; or it is single, and sleeps on its poller. Nobody may
+ * sleep or harvest meanwhile. What was ready is ready afterwards. 0 or a negative errno; then nothing has changed.
+ */
+int wf_hub_share(struct wf_hub *h, struct wf_poller *only);
+int wf_hub_unshare(struct wf_hub *h, struct wf_poller *only);
+
 int wf_poller_open(struct wf_poller *p, struct wf_hub *h);
 void wf_poller_close(struct wf_poller *p);
 
@@ -59,8 +77,8 @@ bool wf_poller_same_runtime(const struct wf_poller *a, const struct wf_poller *b
 unsigned wf_poller_harvest(struct wf_poller *p, bool foreign);
 
 /*
- * Sleep until something happens, or until timeout_ns from now (single: the alarm is not used). With one
- * worker its events are delivered at once and counted in *events; else *wake says whose to
+ * Sleep until something happens, or until timeout_ns from now (single: the alarm is not used). A single
+ * worker's events are delivered at once and counted in *events; else *wake says whose to
  * harvest.
  */
 void wf_hub_sleep(struct wf_hub *h, struct wf_poller *own, uint64_t timeout_ns,
@@ -69,7 +87,7 @@ void wf_hub_sleep(struct wf_hub *h, struct wf_poller *own, uint64_t timeout_ns,
 /* End one sleep, from any thread. */
 void wf_hub_signal(struct wf_hub *h);
 
-/* See that a sleeper wakes at that moment at the latest. Not for single. */
+/* See that a sleeper on the hub wakes at that moment at the latest. */
 void wf_hub_alarm_lower(struct wf_hub *h, uint64_t at_ns);
 
 /* The alarm has gone off: it is unset; whoever saw it lowers it to what is next. */

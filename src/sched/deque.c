@@ -7,7 +7,7 @@
  *          ring is replaced by one of twice the size, so there is no overflow and no
  *          second place to look: the order of readiness holds at any number of tasks.
  * OWNS     A task in [head, tail) belongs to the deque. The compare-and-swap that moves head, or
- *          the owner's take of the newest, hands it over. Where there are thieves, old rings are
+ *          the owner's take of the newest, hands it over. While there are thieves, old rings are
  *          kept until the deque is released: all together they are no larger than the newest.
  * WHO      push, take_*: the seat's holder. steal_*: any worker. len: anyone, a hint.
  * INVARIANTS
@@ -99,12 +99,10 @@ WF_COLD static struct wf_deque_ring *deque_grow(struct wf_deque *d, uint64_t hea
         return NULL;
     for (uint64_t i = head; i != tail; i++)
         deque_put(r, i, deque_get(old, i));
-    if (d->shared) {
-        r->retired = old;
-    } else {
-        r->retired = NULL;
+    /* Of when there were thieves, the older rings wait for the release. */
+    r->retired = d->shared ? old : old->retired;
+    if (!d->shared)
         wf_sys_free(old);
-    }
     /* release: pairs with the acquire in steal; carries the slots (D3) */
     wf_store_ptr(&d->ring, r, WF_RELEASE);
     return r;

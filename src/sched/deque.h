@@ -22,12 +22,12 @@ struct wf_deque {
     /* owner writes, thieves read */
     struct wf_atomic_u64 tail; /* see ORDER (a) in deque.c */
     struct wf_atomic_ptr ring;
-    bool shared; /* set once: are there thieves at all? */
+    bool shared; /* are there thieves at all? Where they come and go: single.c */
     /* everyone writes */
     struct wf_atomic_u64 head WF_ALIGNED(WF_CACHE_LINE); /* see ORDER (b) */
 };
 
-/* 0 or -ENOMEM. shared: whether anyone but the owner takes. */
+/* 0 or -ENOMEM. shared: whether anyone but the owner takes. It may be changed while nobody does. */
 int wf_deque_init(struct wf_deque *d, bool shared);
 void wf_deque_release(struct wf_deque *d); /* must be empty */
 

@@ -83,22 +83,10 @@ WF_INLINE bool wf_migrate_wait(struct wf_worker *w)
     return true;
 }
 
-/* Has the worker of s handed tasks on that nobody has taken yet? */
-WF_INLINE bool wf_migrate_waits(const struct wf_seat *s)
+/* Has the worker of s handed tasks on that nobody has taken yet, to others than that of own? */
+WF_INLINE bool wf_migrate_waits(const struct wf_seat *s, const struct wf_seat *own)
 {
-    return wf_inject_len(&s->away) != 0;
-}
-
-/* Is there a task that another worker has handed on? */
-WF_INLINE bool wf_migrate_visible(const struct wf_worker *w)
-{
-    for (unsigned i = 0; i < wf_runtime_seats(w->rt); i++) {
-        const struct wf_seat *s = wf_runtime_seat(w->rt, i);
-
-        if (s != w->seat && wf_inject_len(&s->away))
-            return true;
-    }
-    return false;
+    return s != own && wf_inject_len(&s->away) != 0;
 }
 
 /* One of those, or NULL. */
@@ -134,9 +122,9 @@ WF_INLINE struct weft_task *wf_migrate_left(struct wf_seat *s)
 }
 #else
 /* Functions, not constants: no compiler then calls what follows them unreachable. */
-WF_INLINE bool wf_migrate_waits(const struct wf_seat *s)
+WF_INLINE bool wf_migrate_waits(const struct wf_seat *s, const struct wf_seat *own)
 {
-    (void)s;
+    (void)s, (void)own;
     return false;
 }
 
@@ -163,12 +151,6 @@ WF_INLINE bool wf_migrate_away(const struct wf_worker *w, const struct weft_task
 }
 
 WF_INLINE bool wf_migrate_wait(const struct wf_worker *w)
-{
-    (void)w;
-    return false;
-}
-
-WF_INLINE bool wf_migrate_visible(const struct wf_worker *w)
 {
     (void)w;
     return false;

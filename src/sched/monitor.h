@@ -28,6 +28,9 @@ WF_INLINE void wf_monitor_touch(struct weft_runtime *rt)
         wf_monitor_wake(rt);
 }
 
+/* Until a worker stirs, unless one has, or the runtime has stopped. The monitor's; and for its model. */
+void wf_monitor_sleep(struct weft_runtime *rt);
+
 /* The runtime has stopped. */
 void wf_monitor_stop(struct weft_runtime *rt);
 void wf_monitor_join(struct weft_runtime *rt);

@@ -22,7 +22,7 @@
 #include "sched/clock.h"
 #include "sched/migrate.h"
 #include "sched/monitor.h"
-#include "sched/relieve.h"
+#include "sched/single.h"
 
 #define STEAL_READY_MAX   128
 #define STEAL_BACKLOG_MAX 32
@@ -69,9 +69,12 @@ unsigned wf_worker_harvest(struct wf_worker *w, struct wf_poller *p)
 static struct weft_task *steal_from(struct wf_worker *w, struct wf_seat *victim)
 {
     struct weft_task *got[STEAL_READY_MAX];
-    unsigned n = wf_deque_steal_half(&victim->ready, got, STEAL_READY_MAX);
     bool again = false;
+    unsigned n;
 
+    /* N1 of single.c */
+    wf_debug_assert(victim->ready.shared && victim->backlog.shared);
+    n = wf_deque_steal_half(&victim->ready, got, STEAL_READY_MAX);
     if (n) {
         wf_count_u64(&w->seat->counters.steal_operations, 1);
         wf_count_u64(&w->seat->counters.steals, n);
@@ -130,21 +133,24 @@ struct weft_task *wf_worker_steal(struct wf_worker *w)
     return NULL;
 }
 
-/* Is there anything that this worker could do instead of sleeping? */
-static bool park_work_visible(const struct wf_worker *w)
+bool wf_worker_work_waits(const struct weft_runtime *rt, const struct wf_seat *own)
 {
-    const struct weft_runtime *rt = w->rt;
-
-    /* P2.i and P2.j: the looks. The fence is the one of wf_idle_sleep_begin. */
-    if (wf_inject_len(&rt->inject) || wf_runtime_stopped(rt) || wf_migrate_visible(w))
+    /* P2.i and P2.j: the looks. The fence is the caller's. */
+    if (wf_inject_len(&rt->inject))
         return true;
     for (unsigned i = 0; i < wf_runtime_seats(rt); i++) {
         const struct wf_seat *s = wf_runtime_seat(rt, i);
 
-        if (wf_deque_len(&s->ready) || wf_deque_len(&s->backlog))
+        if (wf_deque_len(&s->ready) || wf_deque_len(&s->backlog) || wf_migrate_waits(s, own))
             return true;
     }
     return false;
+}
+
+/* Is there anything that this worker could do instead of sleeping? The fence is the one of wf_idle_sleep_begin. */
+static bool park_work_visible(const struct wf_worker *w)
+{
+    return wf_runtime_stopped(w->rt) || wf_worker_work_waits(w->rt, w->seat);
 }
 
 static uint64_t park_next_timer(const struct weft_runtime *rt)
@@ -284,8 +290,7 @@ void wf_worker_park(struct wf_worker *w, uint64_t until_ns)
 {
     struct weft_runtime *rt = w->rt;
 
-    if (wf_unlikely(w->standin) && wf_standin_retire(w))
-        return;
+    wf_single_look(w);
     park_hook(rt->set.config.on_thread_park, w);
     if (park_spin(w))
         goto awake;
@@ -298,7 +303,7 @@ void wf_worker_park(struct wf_worker *w, uint64_t until_ns)
     }
     wf_idle_sleep_begin(&rt->idle, w->searching);
     /* Also what the park hook spawned. */
-    if (park_work_visible(w) || w->seat->lifo) {
+    if (park_work_visible(w) || wf_seat_lifo(w->seat)) {
         /* P2.l: the searcher that notifiers have counted on */
         w->searching = wf_idle_sleep_cancel(&rt->idle, w->searching);
     } else {

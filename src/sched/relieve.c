@@ -3,23 +3,25 @@
  * relieve.c - a task that blocks or computes for long keeps its thread, and nothing else.
  *
  * IDEA     Everything on a seat but the LIFO slot can be taken by others at any time. So a stuck worker is
- *          relieved by giving its slot away, marking its seat (what the poll still wakes goes to the
- *          injection queue) and letting another thread work in its place: a sleeping worker, or
+ *          relieved by giving its slot away, marking its seat (what the poll still wakes or makes goes to its
+ *          queues, from which others take) and letting another thread work in its place: a sleeping worker, or
  *          else a stand-in, whose bare seat has queues only; it arms timers and registers descriptors with the
  *          seat that it stands in for, which stay when it goes. When the stuck poll ends, its
- *          worker goes on as before, and one stand-in is too many: the next that has nothing
- *          to do or looks around retires, hands on what it has, and waits to be called again.
+ *          worker goes on as before, and one stand-in is too many: the next one between two polls
+ *          retires, hands on what it has, and waits to be called again.
  * INVARIANTS
  *     B1   stuck counts the seats that are RELIEVED, or about to be; active the stand-ins that poll. A stand-in
  *          retires only while active > stuck, under the lock, so that relieved workers never outnumber the
  *          threads in their place by that.
  *     B2   A stand-in that retires leaves nothing: its tasks are injected, one by one, as from outside.
- * LOCKS    WF_RANK_RELIEF: calling, retiring, making and ending threads. Nothing is pushed under it.
+ * LOCKS    WF_RANK_RELIEF: calling, retiring, making threads, and who is single (single.c). Nothing is pushed under
+ *          it, and nobody joined: a thread on its way out is in the program's hook perhaps.
  * ORDER    made: release when an entry is there, acquire by who walks over all seats. called: release,
  *          acquire: home is written before.
  * REJECTED Letting a stand-in adopt the stuck seat: the slab, the stacks and the counters of a seat belong to
  *          the thread in the poll, which may go on to use them while it computes.
- * TESTS    tests/api/test_stall.c, tests/unit/test_seat.c, tests/model/test_seat.c
+ * TESTS    tests/api/test_stall.c, tests/unit/test_seat.c, tests/fault/test_stall.c, tests/model/test_seat.c,
+ *          tests/model/test_relief.c
  */
 #include "sched/relieve.h"
 
@@ -27,9 +29,16 @@
 #include "base/sys.h"
 #include "sched/life.h"
 #include "sched/migrate.h"
+#include "sched/single.h"
 
 #include <errno.h>
 #include <weft/time.h>
+
+#define STANDIN_IDLE_NS 1000000000u /* a stand-in that sleeps looks so often whether it is to go */
+
+/* Where no monitor looks again. */
+#define AGAIN_NS    1000000u
+#define AGAIN_TRIES 10
 
 static struct wf_standin *standin_of(struct wf_worker *w)
 {
@@ -52,7 +61,8 @@ int wf_relief_init(struct weft_runtime *rt)
     struct wf_relief *r = &rt->relief;
 
     wf_lock_init(&r->lock, WF_RANK_RELIEF);
-    r->max = rt->single ? 0 : rt->set.config.max_standins;
+    wf_store_u64(&r->again_at, WEFT_FOREVER, WF_RELAXED);
+    r->max = rt->sole ? 0 : rt->set.config.max_standins;
     if (r->max == 0)
         return 0;
     r->standin = wf_sys_calloc(r->max, sizeof(struct wf_standin *));
@@ -77,11 +87,18 @@ bool wf_relieve(struct wf_worker *w)
 
     /* B1: before, so that its end finds itself counted. relaxed: a number, looked at again */
     wf_add_u32(&rt->relief.stuck, 1, WF_RELAXED);
-    if (!wf_seat_relieve(w->seat)) {
-        wf_sub_u32(&rt->relief.stuck, 1, WF_RELAXED);
-        return false;
+    if (!wf_seat_take(w->seat))
+        goto refuse;
+    if (!wf_single_end(rt)) {
+        wf_seat_give_back(w->seat);
+        goto refuse;
     }
+    wf_seat_relieve(w->seat);
     return true;
+
+refuse:
+    wf_sub_u32(&rt->relief.stuck, 1, WF_RELAXED);
+    return false;
 }
 
 bool wf_relieve_end(struct wf_worker *w)
@@ -90,26 +107,6 @@ bool wf_relieve_end(struct wf_worker *w)
         return false;
     wf_sub_u32(&w->rt->relief.stuck, 1, WF_RELAXED);
     return true;
-}
-
-bool wf_relieve_here(struct wf_thread *th)
-{
-    struct wf_worker *w = wf_worker_of(th);
-
-    /* The guard is open in a poll: its own holder takes the seat as the monitor would. Refused: somebody has
-     * relieved it before, this very task perhaps. */
-    if (!wf_relieve(w))
-        return false;
-    (void)wf_relief_balance(w->rt, w->home);
-    return true;
-}
-
-void wf_relieve_over(struct wf_thread *th)
-{
-    struct wf_worker *w = th ? wf_worker_of(th) : NULL;
-
-    if (w)
-        (void)wf_relieve_end(w);
 }
 
 /* --- the threads of stand-ins --- */
@@ -171,8 +168,8 @@ static void standin_work(struct wf_worker *w)
     standin_asleep(&w->seat->counters, false);
     wf_worker_enter(w);
     while (!w->retired && !wf_runtime_stopped(rt))
-        /* It also wakes when it was idle for that long: nobody may need it any more. */
-        wf_worker_run(w, NULL, weft_instant_add(wf_clock_now(), rt->set.config.thread_keep_alive));
+        /* It also wakes when it was idle for so long: nobody may need it any more. */
+        wf_worker_run(w, NULL, weft_instant_add(wf_clock_now(), STANDIN_IDLE_NS));
     if (w->retired)
         standin_hand_on(w);
     wf_worker_leave(w);
@@ -227,7 +224,8 @@ static struct wf_standin *standin_make(struct weft_runtime *rt)
     return in;
 }
 
-/* Under the lock: one that does nothing, with a thread if there is one. */
+/* Under the lock: one that does nothing, with a thread if there is one. One whose thread is on its way out cannot be
+ * had: it may be in the program's hook. */
 static struct wf_standin *standin_find(struct weft_runtime *rt)
 {
     struct wf_relief *r = &rt->relief;
@@ -240,9 +238,46 @@ static struct wf_standin *standin_find(struct weft_runtime *rt)
             continue;
         if (in->started)
             return in;
-        bare = bare ? bare : in;
+        if (!in->joinable)
+            bare = bare ? bare : in;
     }
     return bare ? bare : standin_make(rt);
+}
+
+/* Under the lock: one whose thread has done all that it does, and was not joined; NULL: there is none. */
+static struct wf_standin *standin_find_left(struct weft_runtime *rt)
+{
+    struct wf_relief *r = &rt->relief;
+
+    /* Once stopped, they are wf_relief_join's. */
+    for (unsigned i = 0; i < wf_load_u32(&r->made, WF_RELAXED) && !wf_runtime_stopped(rt); i++) {
+        struct wf_standin *in = r->standin[i];
+
+        /* relaxed: the join orders; set by its last steps, without the lock */
+        if (in->joinable && !in->started && wf_load_u32(&in->worker.left, WF_RELAXED))
+            return in;
+    }
+    return NULL;
+}
+
+/* Join one of those. False: there is none. */
+static bool standin_reap(struct weft_runtime *rt)
+{
+    struct wf_standin *in;
+    pthread_t handle;
+
+    wf_lock(&rt->relief.lock);
+    in = standin_find_left(rt);
+    if (!in) {
+        wf_unlock(&rt->relief.lock);
+        return false;
+    }
+    in->joinable = false;
+    /* Its own only until another is started in its place. */
+    handle = in->worker.handle;
+    wf_unlock(&rt->relief.lock);
+    (void)pthread_join(handle, NULL);
+    return true;
 }
 
 /* Under the lock. */
@@ -251,9 +286,7 @@ static int standin_start(struct wf_standin *in)
     weft_runtime *rt = in->worker.rt;
     int rc;
 
-    if (in->joinable)
-        (void)pthread_join(in->worker.handle, NULL);
-    in->joinable = false;
+    wf_assert(!in->joinable);
     wf_store_u32(&in->worker.left, 0, WF_RELAXED);
     rc = wf_thread_start(rt, &in->worker.handle, standin_thread, in);
     in->started = rc == 0;
@@ -275,27 +308,25 @@ static unsigned relief_missing(struct weft_runtime *rt)
     return stuck > active ? stuck - active : 0;
 }
 
-static bool relief_work_waits(const struct weft_runtime *rt)
-{
-    if (wf_inject_len(&rt->inject))
-        return true;
-    for (unsigned i = 0; i < wf_runtime_seats(rt); i++) {
-        const struct wf_seat *s = wf_runtime_seat(rt, i);
-
-        if (wf_deque_len(&s->ready) || wf_deque_len(&s->backlog) || wf_migrate_waits(s))
-            return true;
-    }
-    return false;
-}
-
 /* Is at least one thread left that is not stuck? */
 static bool relief_all_stuck(const struct weft_runtime *rt, unsigned missing)
 {
     return missing >= rt->workers;
 }
 
+/* Whose timers and descriptors a stand-in looks after: a stuck worker's, or any's. Not a stand-in's, whose own home may
+ * change. */
+static struct wf_seat *relief_home(const struct weft_runtime *rt)
+{
+    for (unsigned i = rt->workers; i-- > 0;)
+        /* relaxed: a glance: all seats are looked after */
+        if (wf_load_u32(&rt->seats[i].taken, WF_RELAXED) == WF_SEAT_RELIEVED)
+            return &rt->seats[i];
+    return rt->seats;
+}
+
 /* Under the lock. False: none can be had. */
-static bool relief_call(struct weft_runtime *rt, struct wf_seat *home)
+static bool relief_call(struct weft_runtime *rt)
 {
     struct wf_standin *in = standin_find(rt);
 
@@ -304,7 +335,7 @@ static bool relief_call(struct weft_runtime *rt, struct wf_seat *home)
     if (!in->started && standin_start(in) < 0)
         return false;
     in->in_use = true;
-    in->worker.home = home;
+    in->worker.home = relief_home(rt);
     wf_add_u32(&rt->relief.active, 1, WF_RELAXED);
     /* release: home; pairs with standin_wait */
     wf_store_u32(&in->called, 1, WF_RELEASE);
@@ -312,7 +343,7 @@ static bool relief_call(struct weft_runtime *rt, struct wf_seat *home)
     return true;
 }
 
-unsigned wf_relief_balance(struct weft_runtime *rt, struct wf_seat *home)
+unsigned wf_relief_balance(struct weft_runtime *rt)
 {
     unsigned missing;
 
@@ -324,22 +355,76 @@ unsigned wf_relief_balance(struct weft_runtime *rt, struct wf_seat *home)
     wf_fence_seq_cst();
     if (wf_idle_any_asleep(&rt->idle)) {
         wf_worker_alarm_all(rt);
-        if (relief_work_waits(rt) && wf_idle_notify(&rt->idle))
+        if (wf_worker_work_waits(rt, NULL) && wf_idle_notify(&rt->idle))
             wf_hub_signal(&rt->hub);
         return 0;
     }
     missing = relief_missing(rt);
     if (missing == 0)
         return 0;
-    if (!relief_all_stuck(rt, missing) && !relief_work_waits(rt))
+    if (!relief_all_stuck(rt, missing) && !wf_worker_work_waits(rt, NULL))
         return 0;
+    while (standin_reap(rt))
+        continue;
     wf_lock(&rt->relief.lock);
-    /* One at a time: it may find that there is nothing to do for a second. */
-    missing = relief_missing(rt);
-    if (missing && !wf_runtime_stopped(rt) && relief_call(rt, home))
+    /* One at a time: it may find that there is nothing to do for a second. N2 of single.c: while it is single, the
+     * stall that is counted has not begun, and who begins it asks again. */
+    missing = rt->single ? 0 : relief_missing(rt);
+    if (missing && !wf_runtime_stopped(rt) && relief_call(rt))
         missing = 0;
     wf_unlock(&rt->relief.lock);
     return missing;
+}
+
+/* By who is about to block. Where there is a monitor it sees to the rest: what is missing now, or only later, when more
+ * work waits. Else the other workers do, and if none is left, this thread has the time. */
+static void relief_ask(struct weft_runtime *rt)
+{
+    unsigned missing = wf_relief_balance(rt);
+
+    if (rt->set.monitor)
+        return;
+    for (int tries = 0; tries < AGAIN_TRIES && relief_all_stuck(rt, missing); tries++) {
+        struct wf_atomic_u32 nobody = {0};
+
+        (void)wf_sys_futex_wait(&nobody, 0, AGAIN_NS);
+        missing = wf_relief_balance(rt);
+    }
+    /* relaxed: a request */
+    if (relief_missing(rt))
+        wf_store_u64(&rt->relief.again_at, 0, WF_RELAXED);
+}
+
+void wf_relief_again(struct weft_runtime *rt, uint64_t now_ns)
+{
+    uint64_t at = wf_load_u64(&rt->relief.again_at, WF_RELAXED);
+
+    /* relaxed: one of all workers asks */
+    if (at > now_ns || !wf_cas_u64(&rt->relief.again_at, &at, WEFT_FOREVER, WF_RELAXED, WF_RELAXED))
+        return;
+    (void)wf_relief_balance(rt);
+    if (relief_missing(rt))
+        wf_store_u64(&rt->relief.again_at, now_ns + AGAIN_NS, WF_RELAXED);
+}
+
+bool wf_relieve_here(struct wf_thread *th)
+{
+    struct wf_worker *w = wf_worker_of(th);
+
+    /* The guard is open in a poll: its own holder takes the seat as the monitor would. Refused: somebody has
+     * relieved it before, this very task perhaps. */
+    if (!wf_relieve(w))
+        return false;
+    relief_ask(w->rt);
+    return true;
+}
+
+void wf_relieve_over(struct wf_thread *th)
+{
+    struct wf_worker *w = th ? wf_worker_of(th) : NULL;
+
+    if (w)
+        (void)wf_relieve_end(w);
 }
 
 unsigned wf_relief_threads(struct weft_runtime *rt)
@@ -359,9 +444,6 @@ bool wf_standin_retire(struct wf_worker *w)
 {
     struct wf_relief *r = &w->rt->relief;
 
-    /* Once: it is not counted any more. */
-    if (w->retired)
-        return true;
     /* relaxed: a glance, as most often there is no change */
     if (wf_load_u32(&r->active, WF_RELAXED) <= wf_load_u32(&r->stuck, WF_RELAXED))
         return false;

@@ -17,7 +17,7 @@ struct wf_standin {
         called; /* futex: 1 when it is to work. By who holds the lock, and the thread */
     /* under the lock */
     bool in_use;   /* called, and has not yet retired for good */
-    bool started;  /* there is a thread */
+    bool started;  /* there is a thread that can be called */
     bool joinable; /* there was one, and nobody has joined it */
 };
 
@@ -35,15 +35,24 @@ bool wf_relieve_end(struct wf_worker *w);
 bool wf_relieve_here(struct wf_thread *th);
 void wf_relieve_over(struct wf_thread *th);
 
-/* See that as many threads work as there are workers, if there is work for them. home: the seat whose timers and
- * descriptors a new one looks after. Returns what is missing: stand-ins beyond the limit, or that
- * cannot be started. */
-unsigned wf_relief_balance(struct weft_runtime *rt, struct wf_seat *home);
+/* See that as many threads work as there are workers, if there is work for them. Returns what is missing: stand-ins
+ * beyond the limit, or that cannot be started. The monitor asks at each look. */
+unsigned wf_relief_balance(struct weft_runtime *rt);
+
+/* Where there is no monitor, the workers do at their looks, while stand-ins are missing. */
+WF_COLD void wf_relief_again(struct weft_runtime *rt, uint64_t now_ns);
+
+WF_INLINE void wf_relief_look(struct weft_runtime *rt, uint64_t now_ns)
+{
+    /* relaxed: a glance */
+    if (wf_unlikely(wf_load_u64(&rt->relief.again_at, WF_RELAXED) <= now_ns))
+        wf_relief_again(rt, now_ns);
+}
 
 /* How many stand-ins have a thread. */
 unsigned wf_relief_threads(struct weft_runtime *rt);
 
-/* By a stand-in: are there enough without it? Then it counts as gone, and hands on what it has. May be asked again. */
+/* By a stand-in between polls: are there enough without it? Then it counts as gone, and only hands on what it has. */
 bool wf_standin_retire(struct wf_worker *w);
 
 /* The runtime has stopped: all threads leave. Then they are joined; false: not all by until_ns. */

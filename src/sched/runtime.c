@@ -12,10 +12,10 @@
 #include "fiber/backtrace.h"
 #include "fiber/overflow.h"
 #include "sched/account.h"
-#include "sched/blocking.h"
 #include "sched/debugger.h"
 #include "sched/life.h"
 #include "sched/monitor.h"
+#include "sched/pool.h"
 #include "sched/relieve.h"
 #include "task/fiber_task.h"
 
@@ -28,7 +28,6 @@
 
 struct wf_atomic_u32 wf_lock_limits;
 
-static struct wf_atomic_u32 fork_generation;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 /*
@@ -40,7 +39,7 @@ static void runtime_forked(void)
     sigset_t pipe;
 
     /* relaxed: the child has one thread */
-    wf_add_u32(&fork_generation, 1, WF_RELAXED);
+    wf_add_u32(&wf_fork_generation, 1, WF_RELAXED);
     if (!wf_thread_self() && !wf_thread_owner())
         return;
     wf_thread_set_self(NULL);
@@ -57,7 +56,7 @@ static void runtime_watch_forks(void)
 
 bool wf_runtime_is_forked(const weft_runtime *rt)
 {
-    return wf_load_u32(&fork_generation, WF_RELAXED) != rt->fork_generation;
+    return wf_load_u32(&wf_fork_generation, WF_RELAXED) != rt->fork_generation;
 }
 
 void wf_runtime_inject(struct weft_runtime *rt, struct weft_task *t)
@@ -230,7 +229,7 @@ void wf_runtime_free_memory(weft_runtime *rt)
 static int runtime_open_seats(weft_runtime *rt)
 {
     unsigned i;
-    int rc = wf_hub_open(&rt->hub, rt->single);
+    int rc = wf_hub_open(&rt->hub, rt->sole ? WF_HUB_SOLE : rt->single ? WF_HUB_ONE : WF_HUB_MANY);
 
     if (rc < 0)
         return rc;
@@ -267,11 +266,12 @@ static void runtime_init(weft_runtime *rt)
     wf_virtual_init(&rt->clock);
     if (c->flavor == WEFT_CURRENT_THREAD)
         rt->sched.clock = &rt->clock;
-    rt->fork_generation = wf_load_u32(&fork_generation, WF_RELAXED);
+    rt->fork_generation = wf_load_u32(&wf_fork_generation, WF_RELAXED);
     rt->started_at = wf_clock_now();
     rt->debug_table = &weft_debug_table;
     rt->workers = c->worker_threads;
-    rt->single = c->flavor == WEFT_CURRENT_THREAD || (rt->workers == 1 && !rt->set.monitor);
+    rt->sole = c->flavor == WEFT_CURRENT_THREAD || (rt->workers == 1 && !rt->set.monitor);
+    rt->single = rt->workers == 1;
     rt->tick_half_ms = wf_ns_to_ticks(500000);
     rt->tick_20us = wf_ns_to_ticks(20000);
     rt->tick_exact = wf_ns_to_ticks(WF_EXACT_NS);

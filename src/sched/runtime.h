@@ -31,7 +31,7 @@ struct wf_monitor {
 
 struct wf_pool_thread;
 
-/* blocking.c */
+/* pool.c */
 struct wf_pool {
     struct wf_lock lock;
     /* under the lock */
@@ -42,7 +42,8 @@ struct wf_pool {
     struct wf_list room;            /* who waits for room in the queue */
     bool detached;                  /* nobody will join its threads */
     bool stopped;
-    bool coming; /* a thread was called or is being made, and has taken nothing yet */
+    bool coming;       /* a thread was called or is being made, and has taken nothing yet */
+    unsigned reserved; /* if the queue has an end: places in it for tasks that are being made */
     /* under the lock, read by anyone */
     struct wf_atomic_u32 queued, sleeping;
     struct wf_atomic_u32 threads;  /* that take tasks, or are being made */
@@ -55,11 +56,14 @@ struct wf_pool {
 struct wf_relief {
     struct wf_lock lock;
     bool detached;               /* under the lock: nobody will join its threads */
+    bool cannot_share;           /* under the lock: said already */
     unsigned max;                /* set once */
     struct wf_standin **standin; /* the first `made` of them; set once each */
     struct wf_atomic_u32 made;
     struct wf_atomic_u32 stuck;  /* relieved workers */
     struct wf_atomic_u32 active; /* stand-ins at work */
+    /* clock: when a worker is to see whether one can be had; WEFT_FOREVER: none is missing, or the monitor does */
+    struct wf_atomic_u64 again_at;
     struct wf_atomic_u64 stalls; /* ever */
 };
 
@@ -92,7 +96,7 @@ struct weft_runtime {
     /* set once */
     struct wf_settings set;
     unsigned workers;
-    bool single; /* one seat: nobody steals, its worker sleeps on its own poller */
+    bool sole; /* one seat, and nobody ever stands in for its worker */
     uint64_t tick_half_ms, tick_20us, tick_exact; /* lengths in ticks */
     struct wf_seat *seats;
     struct wf_worker *worker;
@@ -102,6 +106,9 @@ struct weft_runtime {
     const struct wf_debug_table *debug_table; /* so that no linker leaves it out */
 
     struct wf_virtual clock; /* current-thread: of its driver; see clock.c */
+    /* One thread works: nobody steals, or is to be called, and it sleeps on its own poller. See single.c for who may
+     * read it, and change it. */
+    bool single;
 
     /* shared by all workers */
     struct wf_idle idle WF_ALIGNED(WF_CACHE_LINE);

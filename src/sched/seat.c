@@ -48,7 +48,7 @@ int wf_seat_init(struct wf_seat *s, struct weft_runtime *rt, unsigned index, boo
 
 void wf_seat_release_bare(struct wf_seat *s)
 {
-    wf_assert(!s->lifo);
+    wf_assert(!wf_seat_lifo(s));
     wf_stack_cache_release(&s->stacks);
     wf_slab_cache_release(&s->slab);
     wf_deque_release(&s->backlog);
@@ -64,9 +64,9 @@ void wf_seat_release(struct wf_seat *s)
 
 struct weft_task *wf_seat_drain(struct wf_seat *s)
 {
-    struct weft_task *t = s->lifo;
+    struct weft_task *t = wf_seat_lifo(s);
 
-    s->lifo = NULL;
+    wf_seat_set_lifo(s, NULL);
     if (!t)
         t = wf_deque_take_oldest(&s->ready);
     if (!t)
@@ -100,19 +100,15 @@ void wf_seat_give_back(struct wf_seat *s)
     wf_store_u32(&s->taken, WF_SEAT_FREE, WF_RELEASE);
 }
 
-bool wf_seat_relieve(struct wf_seat *s)
+void wf_seat_relieve(struct wf_seat *s)
 {
-    struct weft_task *t;
+    struct weft_task *t = wf_seat_lifo(s);
 
-    if (!wf_seat_take(s))
-        return false;
-    t = s->lifo;
-    s->lifo = NULL;
-    /* release: pairs with wf_seat_resume */
+    wf_seat_set_lifo(s, NULL);
+    /* release: pairs with wf_seat_resume, and with worker_enter_taken */
     wf_store_u32(&s->taken, WF_SEAT_RELIEVED, WF_RELEASE);
     if (t)
         wf_runtime_inject(s->rt, t);
-    return true;
 }
 
 bool wf_seat_resume(struct wf_seat *s)

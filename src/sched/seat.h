@@ -56,7 +56,7 @@ struct wf_seat {
     struct wf_atomic_u32 taken; /* enum wf_seat_taken: the holder must keep out unless free */
 
     /* holder only */
-    struct weft_task *lifo; /* woken last: runs next */
+    struct wf_atomic_ptr lifo; /* woken last: runs next. Others may glance at it */
     struct wf_rand rand;
     struct wf_slab_cache slab;
     struct wf_stack_cache stacks;
@@ -84,6 +84,18 @@ int wf_seat_init_bare(struct wf_seat *s, struct weft_runtime *rt, unsigned index
 void wf_seat_release(struct wf_seat *s);
 void wf_seat_release_bare(struct wf_seat *s);
 
+WF_INLINE struct weft_task *wf_seat_lifo(const struct wf_seat *s)
+{
+    /* relaxed: the holder's own, or who has taken the seat */
+    return wf_load_ptr(&s->lifo, WF_RELAXED);
+}
+
+WF_INLINE void wf_seat_set_lifo(struct wf_seat *s, struct weft_task *t)
+{
+    /* relaxed: as above; a glance learns nothing of the task */
+    wf_store_ptr(&s->lifo, t, WF_RELAXED);
+}
+
 /* Any task that is queued on a seat which nobody works with, or that its holder leaves; NULL: none is left. */
 struct weft_task *wf_seat_drain(struct wf_seat *s);
 
@@ -94,7 +106,8 @@ struct weft_task *wf_seat_drain(struct wf_seat *s);
  *          looks whether the seat was taken. Who takes it says "taken", makes every running thread pass a
  *          barrier (membarrier, 0.1 to 13 us, paid by the rare side alone), and looks whether the holder
  *          is inside. One of the two sees the other. The hot side has no fence and no
- *          read-modify-write.
+ *          read-modify-write. A holder that sees its seat taken keeps out; it may stay where it is until it sees
+ *          the seat free again, and is inside then, for the next one to take it finds it there.
  * REJECTED An atomic exchange at each poll: 6 ns on every poll for an event that hardly ever
  *          comes. Reaching into the queue in place: works for the shared queues, which need no guard, but not for
  *          the LIFO slot and the push side.
@@ -123,11 +136,10 @@ bool wf_seat_take(struct wf_seat *s);
 void wf_seat_give_back(struct wf_seat *s);
 
 /*
- * Relieve the holder of a seat, which is stuck in a poll: the task in its LIFO slot goes to where others find
- * it, and what the poll wakes or spawns from here on goes there at once. False: the holder
- * is not in a poll, or relieved already.
+ * By who has taken it: the holder is relieved, which is stuck in a poll. The task in its LIFO slot goes to where others
+ * find it; what the poll wakes or spawns from here on it queues on the seat, where others take it.
  */
-bool wf_seat_relieve(struct wf_seat *s);
+void wf_seat_relieve(struct wf_seat *s);
 
 /* By the holder, when its poll has ended. False: it was not relieved. */
 bool wf_seat_resume(struct wf_seat *s);

@@ -22,9 +22,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sys.h"
-#include "sched/blocking.h"
 #include "sched/life.h"
 #include "sched/monitor.h"
+#include "sched/pool.h"
 #include "sched/relieve.h"
 #include "task/hold.h"
 

@@ -14,8 +14,10 @@
  *          or half a millisecond, and after a round of the ready queue if the last one is 20 us past:
  *          events are queued behind what was ready before them, so service is in the order of readiness.
  *     W2   Between polls, and in every call from a task into the scheduler, the worker is inside its seat's
- *          guard; during the user's code it is not. A worker whose seat was taken queues what it has
- *          on the injection queue instead, and waits for its seat when its poll ends.
+ *          guard; during the user's code it is not. In a poll that was relieved it goes on to use its own
+ *          queues, from which others take, but not the slot, and calls somebody for each task. While the seat is
+ *          being taken it waits for some microseconds; if that lasts, since the taker was preempted, the task goes to
+ *          the injection queue. When its poll ends it takes its seat back, or waits for it.
  *     W3   A task that was yielded keeps RUNNING in its state word: who polls it next skips the start
  *          transition. Nobody else can start it, for only the queue holds it.
  *     W4   No poll begins while tasks are left waiting here and a worker sleeps that nobody has called:
@@ -30,12 +32,13 @@
 #include "base/sys.h"
 #include "fiber/overflow.h"
 #include "sched/account.h"
-#include "sched/blocking.h"
 #include "sched/clock.h"
 #include "sched/held.h"
 #include "sched/migrate.h"
 #include "sched/monitor.h"
+#include "sched/pool.h"
 #include "sched/relieve.h"
+#include "sched/single.h"
 #include "task/fiber_task.h"
 #include "task/waker.h"
 
@@ -47,7 +50,8 @@
  64 /* so often a take from the backlog is its oldest: counted in takes of all kinds */
 #define BACKLOG_FIRST \
  16 /* takes from it that a patient task waits for, see wf_worker_wake_patient */
-#define PREFETCH_LINES 6 /* of a parked fiber's frames: a read has 5 to 8 */
+#define PREFETCH_LINES 6   /* of a parked fiber's frames: a read has 5 to 8 */
+#define TAKEN_SPINS    500 /* while the seat is being taken: 30 us */
 #define INJECT_MIN     2
 #define INJECT_MAX     127
 #define INJECT_BATCH   128
@@ -71,10 +75,22 @@ void wf_worker_push_ready(struct wf_worker *w, struct weft_task *t)
     wf_inject_push(&w->rt->inject, t);
 }
 
-/* Into the guard from inside a task. False: the seat was taken, and the task is queued elsewhere. */
-static bool worker_guard_enter(struct wf_worker *w, struct weft_task *t)
+/*
+ * From inside a task, the seat was not free, and the worker has said that it is inside. True: in *held, whether it is
+ * its own again, or was relieved, and then only its queues may be used. False: it is still being taken, and t is queued
+ * elsewhere.
+ */
+WF_COLD static bool worker_enter_taken(struct wf_worker *w, struct weft_task *t, bool *held)
 {
-    if (wf_likely(wf_seat_enter(w->seat)))
+    /* acquire: pairs with wf_seat_relieve and wf_seat_give_back; what changed with it, rt->single */
+    uint32_t taken = wf_load_u32(&w->seat->taken, WF_ACQUIRE);
+
+    for (int i = 0; i < TAKEN_SPINS && taken == WF_SEAT_TAKEN; i++) {
+        wf_spin_pause();
+        taken = wf_load_u32(&w->seat->taken, WF_ACQUIRE);
+    }
+    *held = taken == WF_SEAT_FREE;
+    if (wf_likely(taken != WF_SEAT_TAKEN))
         return true;
     wf_seat_leave(w->seat);
     wf_runtime_inject(w->rt, t);
@@ -85,7 +101,7 @@ static bool worker_guard_enter(struct wf_worker *w, struct weft_task *t)
 static void worker_woken_here(struct wf_worker *w, struct weft_task *t)
 {
     struct wf_seat *s = w->seat;
-    bool more = true;
+    bool more = true, held;
 
     if (!w->thread.task) {
         /* The driver or a timer: the worker is inside the guard already, keeps the order of
@@ -93,20 +109,22 @@ static void worker_woken_here(struct wf_worker *w, struct weft_task *t)
         wf_worker_push_ready(w, t);
         return;
     }
-    if (wf_unlikely(!worker_guard_enter(w, t)))
+    held = wf_seat_enter(s);
+    if (wf_unlikely(!held) && !worker_enter_taken(w, t, &held))
         return;
-    if (wf_likely(w->rt->set.lifo)) {
-        struct weft_task *before = s->lifo;
+    if (wf_likely(w->rt->set.lifo && held)) {
+        struct weft_task *before = wf_seat_lifo(s);
 
-        s->lifo = t;
+        wf_seat_set_lifo(s, t);
         t = before;
         more = before != NULL;
     }
     if (t)
         wf_worker_push_ready(w, t);
+    more = more && !w->rt->single;
     wf_seat_leave(s);
     /* W4.c: one task ready here is one that this worker reaches itself, and nobody is woken for it. */
-    if (more && !w->rt->single)
+    if (more)
         wf_worker_notify(w);
 }
 
@@ -126,7 +144,7 @@ static void worker_woken(struct wf_scheduler *sched, struct weft_task *t)
 static void worker_spawned(struct wf_scheduler *sched, struct wf_thread *th, struct weft_task *t)
 {
     struct wf_worker *w;
-    bool more;
+    bool more, held;
 
     if (wf_unlikely(!th || th->sched != sched)) {
         /* relaxed: a statistic, and one half of wf_runtime_alive */
@@ -135,10 +153,12 @@ static void worker_spawned(struct wf_scheduler *sched, struct wf_thread *th, str
         return;
     }
     w = wf_worker_of(th);
-    if (wf_unlikely(th->task && !worker_guard_enter(w, t)))
+    held = !th->task || wf_seat_enter(w->seat);
+    if (wf_unlikely(!held) && !worker_enter_taken(w, t, &held))
         return;
-    more = !w->rt->single && (w->seat->lifo || wf_deque_len(&w->seat->backlog) > 0 ||
-                              wf_deque_len(&w->seat->ready) > 0);
+    more = !w->rt->single &&
+           (!held || wf_seat_lifo(w->seat) || wf_deque_len(&w->seat->backlog) > 0 ||
+            wf_deque_len(&w->seat->ready) > 0);
     if (wf_unlikely(!wf_deque_push(&w->seat->backlog, t))) {
         wf_count_u64(&w->seat->counters.overflows, 1);
         wf_inject_push(&w->rt->inject, t);
@@ -224,12 +244,12 @@ static unsigned worker_look_elsewhere(struct wf_worker *w, uint64_t now)
 /* Is nothing ready here? */
 static bool worker_alone(const struct wf_worker *w)
 {
-    return !w->seat->lifo && wf_deque_len(&w->seat->ready) == 0 &&
+    return !wf_seat_lifo(w->seat) && wf_deque_len(&w->seat->ready) == 0 &&
            wf_deque_len(&w->seat->backlog) == 0;
 }
 
 /* W1: what is looked at besides the queues. */
-static void worker_look(struct wf_worker *w)
+WF_NOINLINE static void worker_look(struct wf_worker *w)
 {
     struct wf_seat *s = w->seat, *home = w->home;
     unsigned woken = 0;
@@ -240,14 +260,15 @@ static void worker_look(struct wf_worker *w)
     w->round_end = wf_load_u64(&s->ready.tail, WF_RELAXED);
     w->until_look = (int32_t)w->rt->set.config.event_interval;
     w->backlog_first = 0;
-    if (wf_unlikely(w->standin))
-        (void)wf_standin_retire(w);
+    wf_single_look(w);
     if (wf_wheel_next(&home->wheel) != WEFT_FOREVER || !w->rt->single) {
         now = wf_worker_now(w);
         if (wf_wheel_next(&home->wheel) <= now || wf_clock_stands(w->rt))
             woken += wf_worker_fire_timers(w, home, now);
-        if (!w->rt->single)
+        if (!w->rt->single) {
+            wf_relief_look(w->rt, now);
             woken += worker_look_elsewhere(w, now);
+        }
     }
     /* A single worker with nothing to do asks when it sleeps, by the same call. relaxed: see
      * wf_poller_add */
@@ -275,16 +296,16 @@ static struct weft_task *worker_take_backlog(struct wf_worker *w)
 }
 
 /* The next task, or NULL: nothing is ready that this worker can see. */
-static struct weft_task *worker_next(struct wf_worker *w)
+WF_INLINE struct weft_task *worker_next(struct wf_worker *w)
 {
     struct wf_seat *s = w->seat;
     struct weft_task *t = NULL;
 
     if (wf_unlikely(w->until_look <= 0))
         worker_look(w);
-    if (s->lifo) {
-        t = s->lifo;
-        s->lifo = NULL;
+    if (wf_seat_lifo(s)) {
+        t = wf_seat_lifo(s);
+        wf_seat_set_lifo(s, NULL);
         if (wf_likely(++w->lifo_runs <= LIFO_RUNS_MAX)) {
             wf_count_u64(&s->counters.lifo_runs, 1);
             return t;
@@ -318,7 +339,7 @@ static struct weft_task *worker_next(struct wf_worker *w)
 }
 
 /* The same, and what other workers have handed on. */
-static struct weft_task *worker_take(struct wf_worker *w)
+WF_INLINE struct weft_task *worker_take(struct wf_worker *w)
 {
     struct weft_task *t = wf_migrate_take_in_turn(w);
 
@@ -480,7 +501,7 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
 }
 
 /* A task from anywhere, or NULL. */
-static struct weft_task *worker_find(struct wf_worker *w)
+WF_INLINE struct weft_task *worker_find(struct wf_worker *w)
 {
     struct weft_task *t = worker_take(w);
 
@@ -500,10 +521,12 @@ static struct weft_task *worker_find(struct wf_worker *w)
 
 void wf_worker_run(struct wf_worker *w, const struct weft_task *root, uint64_t until_ns)
 {
-    while (!wf_runtime_stopped(w->rt) && wf_likely(!w->retired)) {
+    while (!wf_runtime_stopped(w->rt)) {
         struct weft_task *t;
 
         if (root && wf_task_is_complete(root))
+            break;
+        if (wf_unlikely(w->standin) && wf_standin_retire(w))
             break;
         t = worker_find(w);
         if (t) {
@@ -520,7 +543,7 @@ void wf_worker_run(struct wf_worker *w, const struct weft_task *root, uint64_t u
     if (w->searching) {
         w->searching = false;
         /* P3.b: whoever counted on it looks elsewhere */
-        if (wf_idle_search_end(&w->rt->idle) && !w->rt->single)
+        if (wf_idle_search_end(&w->rt->idle))
             wf_worker_notify(w);
     }
 }

@@ -5,16 +5,8 @@
 #ifndef WF_SCHED_WORKER_H
 #define WF_SCHED_WORKER_H
 
-#include "base/sys.h"
 #include "sched/runtime.h"
-
-/* What the monitor has seen of a stuck worker. */
-struct wf_stall {
-    bool due; /* to be reported */
-    bool blocked;
-    uint64_t held_ns;
-    struct wf_sys_call in;
-};
+#include "sched/stall.h"
 
 struct wf_worker {
     /* first: what wf_thread_self returns. Aligned, since workers stand in an array. */
@@ -71,6 +63,9 @@ void wf_worker_notify(struct wf_worker *w);
 void wf_worker_alarm(struct wf_worker *w);
 /* A1 for all seats, in place of workers that are stuck. After a fence of the caller's. */
 void wf_worker_alarm_all(struct weft_runtime *rt);
+/* Does a task wait in any queue? own: not for whoever has that seat (migrate.h); may be NULL. After a fence of the
+ * caller's. */
+bool wf_worker_work_waits(const struct weft_runtime *rt, const struct wf_seat *own);
 unsigned wf_worker_fire_timers(struct wf_worker *w, struct wf_seat *seat, uint64_t now);
 unsigned wf_worker_harvest(struct wf_worker *w, struct wf_poller *p);
 

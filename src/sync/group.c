@@ -50,14 +50,14 @@ static int group_reserve(struct wf_birth *b, const char *call)
     b->th = wf_thread_self();
     rc = b->outside ? wf_runtime_spawn_begin(b->rt) : 0;
     if (rc < 0 && b->blocking)
-        wf_blocking_unreserve(b->rt);
+        wf_pool_unreserve(b->rt);
     return rc;
 }
 
 static void group_unreserve(struct wf_birth *b)
 {
     if (b->blocking)
-        wf_blocking_unreserve(b->rt);
+        wf_pool_unreserve(b->rt);
     if (b->outside)
         (void)wf_runtime_spawn_end(b->rt, 0);
 }

@@ -171,7 +171,7 @@ weft_task *weft_task_tracker_spawn_blocking_at(const char *site, weft_task_track
         return NULL;
     if (tracked_start(tr, &rt->sched, &p, true, &t) < 0) {
         wf_log("%s: no memory for a task", call);
-        wf_blocking_unreserve(rt);
+        wf_pool_unreserve(rt);
     }
     return t;
 }

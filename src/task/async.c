@@ -4,6 +4,7 @@
  * header.
  */
 #include "base/log.h"
+#include "task/current.h"
 #include "task/hold.h"
 #include "task/locals.h"
 #include "task/waker.h"
@@ -33,12 +34,18 @@ enum wf_poll_result wf_async_poll(struct weft_task *t, bool cancelled)
     const weft_async_type *type = t->async;
     weft_async *a = wf_task_tail(t);
     weft_context cx = {{&t->wakeable}};
+    /* relaxed: it moves in a process with one thread */
+    uint32_t process = wf_load_u32(&wf_fork_generation, WF_RELAXED);
+    weft_poll poll;
 
     if (wf_unlikely(cancelled)) {
         async_finish(t, -ECANCELED);
         return WF_POLL_DONE;
     }
-    if (type->poll(a, &cx) == WEFT_PENDING)
+    poll = type->poll(a, &cx);
+    if (wf_unlikely(wf_load_u32(&wf_fork_generation, WF_RELAXED) != process))
+        wf_forked_child_returned();
+    if (poll == WEFT_PENDING)
         return WF_POLL_PENDING;
     async_finish(t, (int)a->result_);
     return WF_POLL_DONE;

@@ -3,7 +3,10 @@
 #include "task/current.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/sys.h"
+
+#include <unistd.h>
 
 #define ID_BLOCK 4096
 
@@ -15,6 +18,8 @@ static __thread const struct wf_scheduler *owner __attribute__((tls_model("initi
 static __thread uint32_t number __attribute__((tls_model("initial-exec")));
 
 static struct wf_atomic_u64 ids_given = {1};
+
+struct wf_atomic_u32 wf_fork_generation;
 
 WF_OPAQUE struct wf_thread *wf_thread_self(void)
 {
@@ -44,6 +49,12 @@ WF_OPAQUE uint32_t wf_thread_number(void)
     if (wf_unlikely(!number))
         number = wf_sys_thread_id();
     return number;
+}
+
+void wf_forked_child_returned(void)
+{
+    wf_log("a forked child returned from its task: a child may only exec or _exit");
+    _exit(1);
 }
 
 uint64_t wf_task_id_next(struct wf_thread *th)

@@ -82,6 +82,12 @@ const struct wf_scheduler *wf_thread_lend(const struct wf_scheduler *s);
  * the thread that forked. */
 uint32_t wf_thread_number(void);
 
+/* How many forks lie between the first process and this one: it moves in the child. */
+extern struct wf_atomic_u32 wf_fork_generation;
+
+/* A child that was forked inside a task has returned from it: end, with a message. There is no worker to go on to. */
+WF_COLD __attribute__((noreturn)) void wf_forked_child_returned(void);
+
 /* An id never given before in this process. th may be NULL. */
 uint64_t wf_task_id_next(struct wf_thread *th);
 

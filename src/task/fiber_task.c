@@ -22,7 +22,6 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <unistd.h>
 
 struct wf_thread *wf_fiber_suspend(struct wf_fiber *f, enum wf_poll_result why)
 {
@@ -59,10 +58,8 @@ void wf_fiber_end(struct wf_fiber *f, int result)
 {
     struct weft_task *t = f->task;
 
-    if (wf_unlikely(!wf_thread_self())) {
-        wf_log("a forked child returned from its task: a child may only exec or _exit");
-        _exit(1);
-    }
+    if (wf_unlikely(!wf_thread_self()))
+        wf_forked_child_returned();
     wf_assert(!f->ending);
     f->ending = true;
     /* Clean-up may await: it is shielded, and the scopes that a panic left behind do not count, nor

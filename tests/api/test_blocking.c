@@ -259,6 +259,79 @@ TEST(a_plain_thread_is_told_that_the_queue_is_full)
     end(rt);
 }
 
+#define PUSHERS 8
+#define PLACES  3
+
+struct pusher {
+    weft_runtime *rt;
+    struct gate *gate;
+    pthread_barrier_t *start;
+    weft_task *t;
+};
+
+static void *push_at_once(void *arg)
+{
+    struct pusher *p = arg;
+    int rc;
+
+    (void)pthread_barrier_wait(p->start);
+    rc = weft_spawn_blocking_on(p->rt, &p->t, NULL, wait_at, p->gate);
+    CHECK(rc == (p->t ? 0 : -EAGAIN));
+    return NULL;
+}
+
+TEST(the_queue_never_holds_more_than_it_has_places)
+{
+    weft_runtime *rt = pool_of(1, PLACES);
+    pthread_barrier_t start;
+
+    CHECK_EQ(0, pthread_barrier_init(&start, NULL, PUSHERS));
+    for (uint64_t round = 0; round < test_scaled(100); round++) {
+        struct gate g = {0};
+        struct pusher p[PUSHERS];
+        pthread_t thread[PUSHERS];
+        weft_task *running = job(rt, wait_at, &g);
+        unsigned queued = 0;
+
+        wait_for(&g.inside, 1);
+        for (unsigned i = 0; i < PUSHERS; i++) {
+            p[i] = (struct pusher){rt, &g, &start, NULL};
+            CHECK_EQ(0, pthread_create(&thread[i], NULL, push_at_once, &p[i]));
+        }
+        for (unsigned i = 0; i < PUSHERS; i++) {
+            CHECK_EQ(0, pthread_join(thread[i], NULL));
+            queued += p[i].t != NULL;
+        }
+        CHECK_EQ(PLACES, queued);
+        atomic_store(&g.open, true);
+        CHECK_EQ(7, joined(running));
+        for (unsigned i = 0; i < PUSHERS; i++)
+            if (p[i].t)
+                CHECK_EQ(7, joined(p[i].t));
+    }
+    CHECK_EQ(0, pthread_barrier_destroy(&start));
+    end(rt);
+}
+
+TEST(jobs_that_have_ended_are_not_alive)
+{
+    weft_runtime *rt = pool_of(1, 0);
+    weft_metrics m;
+
+    for (int i = 0; i < 5; i++) {
+        atomic_uint n = 0;
+
+        CHECK_EQ(0, joined(job(rt, count_up, &n)));
+    }
+    do /* it is counted once it has been told */
+        CHECK_EQ(0, weft_metrics_snapshot(rt, &m));
+    while (m.finished < 5);
+    CHECK_EQ(5, m.spawned);
+    CHECK_EQ(5, m.finished);
+    CHECK_EQ(0, m.alive);
+    end(rt);
+}
+
 struct spawner {
     struct gate *gate;
     atomic_uint *refused;
@@ -562,8 +635,9 @@ TEST_MAIN("blocking", jobs_have_arguments_results_names_and_sites, a_detached_jo
           a_burst_of_ten_thousand_is_done, idle_threads_go,
           no_job_is_left_to_a_thread_that_has_decided_to_go, no_job_is_left_to_a_thread_that_goes,
           a_job_is_cancelled_before_it_began_and_not_after, a_job_is_awaited_like_any_task,
-          a_plain_thread_is_told_that_the_queue_is_full, a_fiber_awaits_room_in_the_queue,
-          a_shutdown_ends_those_that_await_room,
+          a_plain_thread_is_told_that_the_queue_is_full,
+          the_queue_never_holds_more_than_it_has_places, jobs_that_have_ended_are_not_alive,
+          a_fiber_awaits_room_in_the_queue, a_shutdown_ends_those_that_await_room,
           a_shutdown_cancels_what_is_queued_and_waits_for_what_runs,
           a_job_that_does_not_end_is_named, a_runtime_is_freed_from_inside_while_jobs_run,
           a_cancel_from_outside_races_with_the_end, jobs_from_outside_race_with_a_shutdown)

@@ -115,5 +115,66 @@ TEST(a_child_that_returns_from_its_task_ends)
     test_run(fork_each_way, &fn);
 }
 
+/* A stackless task: the child of one ends with its result, of the other it is to be polled again. */
+struct forker {
+    weft_async async;
+    weft_poll answer;
+    bool again;
+};
+
+static weft_poll forker_poll(void *self, weft_context *cx)
+{
+    struct forker *f = self;
+    pid_t child;
+    int status;
+
+    if (f->again)
+        return WEFT_READY;
+    f->again = true;
+    child = fork();
+    if (child == 0)
+        return f->answer;
+    CHECK(child > 0);
+    CHECK_EQ(child, waitpid(child, &status, 0));
+    CHECK(WIFEXITED(status));
+    CHECK_EQ(1, WEXITSTATUS(status));
+    if (f->answer == WEFT_PENDING) {
+        weft_waker w = weft_context_waker(cx);
+
+        weft_waker_wake(&w);
+    }
+    return f->answer;
+}
+
+static pid_t parent;
+
+/* No child comes here. */
+static void forker_drop(void *self)
+{
+    (void)self;
+    if (getpid() != parent)
+        _exit(2);
+}
+
+static const weft_async_type forker_type = {forker_poll, forker_drop, sizeof(struct forker), "f"};
+
+static int fork_stackless(void *arg)
+{
+    (void)arg;
+    parent = getpid();
+    for (int i = 0; i < 2; i++) {
+        weft_task *t = weft_spawn_async(&forker_type,
+                                        &(struct forker){.answer = i ? WEFT_READY : WEFT_PENDING});
+
+        CHECK_EQ(0, weft_join(t, NULL));
+    }
+    return weft_sleep(WEFT_MS(1));
+}
+
+TEST(a_child_that_returns_from_a_stackless_poll_ends)
+{
+    test_run(fork_stackless, NULL);
+}
+
 TEST_MAIN("fork", a_child_of_a_task_is_told_that_it_has_no_runtime,
-          a_child_that_returns_from_its_task_ends)
+          a_child_that_returns_from_its_task_ends, a_child_that_returns_from_a_stackless_poll_ends)

@@ -11,11 +11,13 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -565,6 +567,90 @@ TEST(with_signal_reports_the_functions_are_named)
 
 END_TEST
 
+/* --- a processor that is shared with too many ------------------------------------------------------------- */
+
+#define CROWD 6
+
+/* All of this process, and of the children that it makes from here on, share one processor. */
+static bool share_one_processor(pid_t crowd[CROWD])
+{
+    cpu_set_t all, one;
+
+    if (sched_getaffinity(0, sizeof(all), &all) != 0)
+        return false;
+    CPU_ZERO(&one);
+    for (size_t i = 0; i < (size_t)CPU_SETSIZE && CPU_COUNT(&one) == 0; i++)
+        if (CPU_ISSET(i, &all))
+            CPU_SET(i, &one);
+    if (sched_setaffinity(0, sizeof(one), &one) != 0)
+        return false;
+    for (int i = 0; i < CROWD; i++) {
+        pid_t mother = getpid();
+
+        crowd[i] = fork();
+        CHECK(crowd[i] >= 0);
+        while (crowd[i] == 0)
+            if (getppid() != mother)
+                _exit(0);
+    }
+    return true;
+}
+
+static uint64_t computed_ns(void)
+{
+    struct timespec t;
+
+    CHECK_EQ(0, clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t));
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Polls of a tenth of a millisecond each, by its own clock, until in one of them somebody stood in for it. */
+static int little_at_a_time(void *unused)
+{
+    weft_metrics m;
+
+    (void)unused;
+    do {
+        uint64_t until = computed_ns() + 100000;
+
+        while (computed_ns() < until)
+            continue;
+        CHECK_EQ(0, weft_yield());
+        CHECK_EQ(0, weft_metrics_snapshot(weft_runtime_current(), &m));
+    } while (m.standin_threads == 0);
+    return 0;
+}
+
+TEST(a_thread_that_waits_for_a_processor_is_relieved_and_not_told_of)
+{
+    weft_config config = {.worker_threads = 1,
+                          .ignore_env = WEFT_ON,
+                          .on_stall = remember,
+                          .hook_user = seen,
+                          .stall_computing = WEFT_MS(2)};
+    pid_t crowd[CROWD];
+    weft_runtime *rt;
+    weft_metrics m;
+
+    if (ON_VALGRIND || test_emulated())
+        TEST_SKIP("a poll takes too much of the processor here");
+    if (!share_one_processor(crowd))
+        TEST_SKIP("this process may not choose its processor");
+    test_watchdog(60);
+    CHECK_EQ(0, weft_runtime_new(&rt, &config));
+    CHECK_EQ(0, weft_block_on(rt, little_at_a_time, NULL, NULL));
+    CHECK_EQ(0, weft_metrics_snapshot(rt, &m));
+    CHECK_EQ(0, m.stalls);
+    CHECK_EQ(0, atomic_load(&seen_count));
+    for (int i = 0; i < CROWD; i++) {
+        CHECK_EQ(0, kill(crowd[i], SIGKILL));
+        CHECK_EQ(crowd[i], waitpid(crowd[i], NULL, 0));
+    }
+    weft_runtime_free(rt);
+}
+
+END_TEST
+
 /* --- the monitor --------------------------------------------------------------------------------------- */
 
 /* One line about a thread of this process. */
@@ -641,8 +727,9 @@ TEST(a_worker_that_begins_with_a_stall_is_seen)
 
 END_TEST
 
-TEST_MAIN("report", a_worker_that_begins_with_a_stall_is_seen,
-          a_stall_is_told_with_task_place_time_and_call, the_hook_is_told_each_time,
-          a_place_that_stalled_before_is_relieved_sooner, no_call_is_cut_short_by_a_report,
-          the_programs_own_handler_is_kept, a_place_is_printed_once,
-          no_more_than_ten_are_printed_in_a_second, with_signal_reports_the_functions_are_named)
+TEST_MAIN("report", a_thread_that_waits_for_a_processor_is_relieved_and_not_told_of,
+          a_worker_that_begins_with_a_stall_is_seen, a_stall_is_told_with_task_place_time_and_call,
+          the_hook_is_told_each_time, a_place_that_stalled_before_is_relieved_sooner,
+          no_call_is_cut_short_by_a_report, the_programs_own_handler_is_kept,
+          a_place_is_printed_once, no_more_than_ten_are_printed_in_a_second,
+          with_signal_reports_the_functions_are_named)

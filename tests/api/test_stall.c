@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_stall.c - a task that blocks its thread, or computes without end, slows only itself.
+ * test_stall.c - a task that blocks its thread, computes, or spawns without end, slows only itself.
  *
  * Nothing is timed: the tasks are stuck until what waits behind them has happened, by whichever way it is made
  * ready. Without a stand-in the test does not end.
  */
 #include "gate.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,8 +17,9 @@
 #include <unistd.h>
 
 #define STUCK_MAX 8
+#define ECHOES    2000
 
-enum how { BLOCKED, COMPUTING };
+enum how { BLOCKED, COMPUTING, SPAWNING };
 
 struct stage {
     weft_runtime *rt;
@@ -47,6 +49,22 @@ static void stage_open(struct stage *s, enum how how, unsigned workers, unsigned
     test_watchdog(60);
 }
 
+static int no_more(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+/* A task each microsecond: so often that whoever looks takes it for work. */
+static void spawn_one(void)
+{
+    weft_instant until = weft_now() + WEFT_US(1);
+
+    CHECK_EQ(0, weft_go(no_more, NULL));
+    while (weft_now() < until)
+        continue;
+}
+
 static void get_stuck(struct stage *s)
 {
     char c;
@@ -54,9 +72,9 @@ static void get_stuck(struct stage *s)
     atomic_fetch_add(&s->stuck, 1);
     if (s->how == BLOCKED)
         CHECK_EQ(1, read(s->hold[0], &c, 1));
-    else
-        while (!atomic_load(&s->released))
-            continue;
+    while (s->how != BLOCKED && !atomic_load(&s->released))
+        if (s->how == SPAWNING)
+            spawn_one();
 }
 
 static int stuck_task(void *arg)
@@ -105,7 +123,7 @@ static const struct {
 } crowds[] = {{2, 1}, {2, 2}, {1, 1}, {2, 6}};
 
 #define EACH_STAGE(s)                                                                          \
- for (enum how how_ = BLOCKED; how_ <= COMPUTING; how_++)                                      \
+ for (enum how how_ = BLOCKED; how_ <= SPAWNING; how_++)                                       \
   for (size_t i_ = 0; i_ < sizeof(crowds) / sizeof(crowds[0]); i_++)                           \
    for (bool once_ = (stage_open(s, how_, crowds[i_].workers, crowds[i_].count), true); once_; \
         stage_close(s), once_ = false)
@@ -323,6 +341,77 @@ TEST(a_relieved_task_still_spawns)
     }
 }
 
+/* Woken again and again, it says so each time. */
+struct echo {
+    weft_async async;
+    struct stage *stage;
+};
+
+static weft_poll echo_poll(void *self, weft_context *cx)
+{
+    struct stage *s = ((struct echo *)self)->stage;
+    unsigned n = atomic_load(&s->done);
+
+    if (n == ECHOES)
+        return WEFT_READY;
+    s->wakers[0] = weft_context_waker(cx);
+    atomic_store(&s->done, n + 1);
+    return WEFT_PENDING;
+}
+
+static const weft_async_type echo_type = {echo_poll, NULL, sizeof(struct echo), "echo"};
+
+static int compute_and_wake(void *arg)
+{
+    struct stage *s = arg;
+
+    for (unsigned n = 1; n <= ECHOES; n++) {
+        while (atomic_load(&s->done) < n)
+            continue;
+        weft_waker_wake(&s->wakers[0]);
+    }
+    return 0;
+}
+
+TEST(a_relieved_task_still_wakes)
+{
+    struct stage s;
+
+    for (unsigned workers = 1; workers <= 2; workers++) {
+        weft_task *t, *echo;
+
+        stage_open(&s, COMPUTING, workers, 0);
+        CHECK_EQ(0,
+                 weft_spawn_async_on(s.rt, &echo, NULL, &echo_type, &(struct echo){.stage = &s}));
+        stage_wait(&s.done, 1);
+        CHECK_EQ(0, weft_spawn_on(s.rt, &t, NULL, compute_and_wake, &s));
+        CHECK_EQ(0, weft_join_blocking(t, NULL));
+        CHECK_EQ(0, weft_join_blocking(echo, NULL));
+        CHECK_EQ(ECHOES, atomic_load(&s.done));
+        stage_close(&s);
+    }
+}
+
+TEST(wakes_from_outside_arrive)
+{
+    struct stage s;
+
+    EACH_STAGE(&s)
+    {
+        struct waiter w = {.stage = &s};
+        weft_task *t;
+
+        CHECK_EQ(0, weft_spawn_async_on(s.rt, &t, NULL, &waiter_type, &w));
+        stage_wait(&s.captured, 1);
+        stage_stick(&s, stuck_task);
+        stage_wait(&s.stuck, s.count);
+        weft_waker_wake(&s.wakers[0]);
+        stage_wait(&s.done, 1);
+        stage_release(&s);
+        CHECK_EQ(0, weft_join_blocking(t, NULL));
+    }
+}
+
 /* A timer that wakes somebody else, and then gets stuck: the worker does not come to tell the sleepers of it. */
 static int arm_and_get_stuck(void *arg)
 {
@@ -359,6 +448,40 @@ TEST(timers_that_they_armed_for_others_fire)
         stage_release(&s);
         for (unsigned i = 0; i < s.count; i++)
             CHECK_EQ(0, weft_join_blocking(waiters[i], NULL));
+    }
+}
+
+/* --- a task that only spawns ------------------------------------------------------------ */
+
+static int spawn_for_long(void *arg)
+{
+    weft_instant until = weft_now() + WEFT_MS(300);
+
+    (void)arg;
+    while (weft_now() < until)
+        spawn_one();
+    return 0;
+}
+
+/* It is long past the limit, which a task that computes must not be: that one would be relieved in it. */
+TEST(a_task_that_only_spawns_is_left_alone_while_nobody_else_waits)
+{
+    if (test_slow() > 1)
+        TEST_SKIP("to spawn takes most of the time only where it is fast");
+    for (unsigned workers = 1; workers <= 2; workers++) {
+        weft_config c = {
+            .worker_threads = workers, .ignore_env = WEFT_ON, .stall_computing = WEFT_MS(100)};
+        weft_runtime *rt;
+        weft_metrics m;
+
+        CHECK_EQ(0, weft_runtime_new(&rt, &c));
+        test_watchdog(60);
+        CHECK_EQ(0, weft_block_on(rt, spawn_for_long, NULL, NULL));
+        CHECK_EQ(0, weft_metrics_snapshot(rt, &m));
+        CHECK_EQ(0, m.standin_threads);
+        CHECK_EQ(0, m.stalls);
+        CHECK_EQ(0, weft_runtime_shutdown(rt, WEFT_FOREVER));
+        weft_runtime_free(rt);
     }
 }
 
@@ -441,6 +564,42 @@ TEST(a_stand_in_that_sleeps_is_called_again)
     stage_close(&s);
 }
 
+static atomic_uint leaving, may_leave;
+
+static void leave_late(void *user)
+{
+    (void)user;
+    atomic_fetch_add(&leaving, 1);
+    while (!atomic_load(&may_leave))
+        usleep(1000);
+}
+
+/* Its thread is in the program's hook, which lasts: another one stands in meanwhile. */
+TEST(a_stand_in_that_is_on_its_way_out_holds_nobody_up)
+{
+    weft_config c = {.worker_threads = 1,
+                     .ignore_env = WEFT_ON,
+                     .thread_keep_alive = WEFT_MS(1),
+                     .on_thread_stop = leave_late};
+    struct stage s = {.how = BLOCKED, .count = 1};
+
+    CHECK_EQ(0, weft_runtime_new(&s.rt, &c));
+    CHECK_EQ(0, pipe(s.hold));
+    test_watchdog(60);
+    for (unsigned i = 1; i <= 3; i++) {
+        weft_task *t;
+
+        stage_stick(&s, stuck_task);
+        stage_wait(&s.stuck, i);
+        CHECK_EQ(0, weft_spawn_on(s.rt, &t, NULL, nothing, &s));
+        CHECK_EQ(0, weft_join_blocking(t, NULL));
+        stage_release(&s);
+        stage_wait(&leaving, i);
+    }
+    atomic_store(&may_leave, 1);
+    stage_close(&s);
+}
+
 TEST(ten_thousand_stalls_leave_nothing_behind)
 {
     struct stage s;
@@ -505,13 +664,18 @@ static int idle_root(void *arg)
 /* How often a thread of that name has slept of its own will; -1: there is none. */
 static long sleeps_of(const char *name)
 {
-    for (long id = getpid(); id < getpid() + 64; id++) {
-        char path[64], line[256];
+    DIR *dir = opendir("/proc/self/task");
+    const struct dirent *entry;
+    long sleeps = -1;
+
+    CHECK(dir != NULL);
+    while ((entry = readdir(dir)) && sleeps < 0) {
+        char path[300], line[256];
         long n = -1;
         bool found = false;
         FILE *f;
 
-        (void)snprintf(path, sizeof(path), "/proc/self/task/%ld/status", id);
+        (void)snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
         f = fopen(path, "r");
         while (f && fgets(line, sizeof(line), f)) {
             if (strncmp(line, "Name:", 5) == 0)
@@ -521,9 +685,10 @@ static long sleeps_of(const char *name)
         if (f)
             (void)fclose(f);
         if (found)
-            return n;
+            sleeps = n;
     }
-    return -1;
+    CHECK_EQ(0, closedir(dir));
+    return sleeps;
 }
 
 TEST(the_monitor_of_an_idle_runtime_sleeps)
@@ -571,7 +736,10 @@ TEST(without_a_monitor_a_stuck_task_holds_up_its_neighbours)
 TEST_MAIN("stall", timers_fire, sockets_are_read, tasks_from_outside_run,
           a_task_that_was_woken_last_is_not_stranded, tasks_that_they_spawned_run,
           timers_that_they_armed_for_others_fire, a_relieved_task_still_spawns,
-          a_stand_in_that_sleeps_is_called_again, more_are_stuck_than_may_be_relieved,
-          ten_thousand_stalls_leave_nothing_behind, a_shutdown_during_a_stall_keeps_its_limit,
-          a_shutdown_waits_for_a_stall_that_ends, the_monitor_of_an_idle_runtime_sleeps,
+          a_relieved_task_still_wakes, wakes_from_outside_arrive,
+          a_task_that_only_spawns_is_left_alone_while_nobody_else_waits,
+          a_stand_in_that_is_on_its_way_out_holds_nobody_up, a_stand_in_that_sleeps_is_called_again,
+          more_are_stuck_than_may_be_relieved, ten_thousand_stalls_leave_nothing_behind,
+          a_shutdown_during_a_stall_keeps_its_limit, a_shutdown_waits_for_a_stall_that_ends,
+          the_monitor_of_an_idle_runtime_sleeps,
           without_a_monitor_a_stuck_task_holds_up_its_neighbours)

@@ -115,6 +115,7 @@ static const struct fault_error fault_errors[] = {
     {WF_FAULT_RANDOM, -EAGAIN, FAULT_LASTING, true},
     {WF_FAULT_RANDOM, -ENOSYS, FAULT_LASTING, true},
     {WF_FAULT_TIMER_SLACK, -EPERM, FAULT_LASTING, true},
+    {WF_FAULT_THREAD_CPU, -EINVAL, FAULT_LASTING, true},
     {WF_FAULT_EVENTFD_SIGNAL, -EINTR, 50, true},
     {WF_FAULT_TIMERFD_SET, -ENOMEM, FAULT_LASTING, true},
 };
@@ -153,6 +154,7 @@ static const char *const fault_kind_names[WF_FAULT_KINDS] = {
     [WF_FAULT_FUTEX_WAIT] = "futex",
     [WF_FAULT_RANDOM] = "getrandom",
     [WF_FAULT_TIMER_SLACK] = "prctl",
+    [WF_FAULT_THREAD_CPU] = "clock_gettime of a thread",
 };
 
 struct fault_left {

@@ -65,7 +65,7 @@ int wf_blocking_reserve(weft_runtime *r, const char *call)
     model_fail(__FILE__, __LINE__, "%s: no child blocks", call);
 }
 
-void wf_blocking_unreserve(weft_runtime *r)
+void wf_pool_unreserve(weft_runtime *r)
 {
     (void)r;
 }

@@ -50,7 +50,7 @@ static void begin(unsigned seats, unsigned count)
     runtime.workers = seats;
     wf_idle_init(&runtime.idle, seats);
     wf_inject_init(&runtime.inject);
-    CHECK_EQ(0, wf_hub_open(&runtime.hub, false));
+    CHECK_EQ(0, wf_hub_open(&runtime.hub, WF_HUB_MANY));
     runtime.seats = wf_sys_aligned_alloc(WF_CACHE_LINE, size);
     for (unsigned i = 0; i < seats; i++)
         CHECK_EQ(0, wf_seat_init(&runtime.seats[i], &runtime, i, true, 1));

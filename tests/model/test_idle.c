@@ -215,7 +215,7 @@ static void begin(unsigned workers, unsigned count)
     wf_inject_init(&injected);
     for (unsigned i = 0; i < WORKERS; i++)
         CHECK_EQ(0, wf_deque_init(&queue[i], true));
-    CHECK_EQ(0, wf_hub_open(&hub, false));
+    CHECK_EQ(0, wf_hub_open(&hub, WF_HUB_MANY));
     wanted = count;
     for (unsigned i = 0; i < TASKS; i++)
         hogs_until[i] = NOBODY;

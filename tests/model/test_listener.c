@@ -198,7 +198,7 @@ static void begin_with(unsigned count)
 {
     const weft_addr nowhere = {0};
 
-    CHECK_EQ(0, wf_hub_open(&hub, true));
+    CHECK_EQ(0, wf_hub_open(&hub, WF_HUB_SOLE));
     CHECK_EQ(0, wf_poller_open(&poller, &hub));
     wf_io_close(wf_io_new(model_file_open(), true));
     live = model_live();

@@ -284,7 +284,7 @@ static void open_io(void)
 
 static void begin_hub(bool single)
 {
-    CHECK_EQ(0, wf_hub_open(&hub, single));
+    CHECK_EQ(0, wf_hub_open(&hub, single ? WF_HUB_SOLE : WF_HUB_MANY));
     for (unsigned i = 0; i < (single ? 1 : 2); i++) {
         pollers[i] = wf_sys_malloc(sizeof(*pollers[i]));
         CHECK_EQ(0, wf_poller_open(pollers[i], &hub));
@@ -548,7 +548,7 @@ static void begin_foreign(void)
 {
     begin_multi();
     register_at(pollers[0]);
-    CHECK_EQ(0, wf_hub_open(&other_hub, true));
+    CHECK_EQ(0, wf_hub_open(&other_hub, WF_HUB_SOLE));
     CHECK_EQ(0, wf_poller_open(&other_poller, &other_hub));
     task_begin(0, &other_hub, &other_poller);
 }

@@ -280,9 +280,7 @@ void soak_life_abandon(uint64_t rand)
 {
     static unsigned inside; /* a task that is abandoned refers to it for ever */
     weft_config c = soak_plan_config(&rand);
-    /* With a monitor even a single worker has a hub: somebody may stand in for it. */
-    bool single = c.flavor == WEFT_CURRENT_THREAD ||
-                  (c.worker_threads == 1 && c.monitor == WEFT_OFF);
+    bool sole = c.flavor == WEFT_CURRENT_THREAD; /* nobody ever stands in for its thread */
     struct soak_gauge before = soak_gauge_read(), after;
     weft_runtime *rt;
     weft_task *t;
@@ -311,7 +309,7 @@ void soak_life_abandon(uint64_t rand)
     CHECK_EQ(-ECANCELED, result);
     after = soak_gauge_read();
     /* Its memory and its driver stay; a stack, and those that its workers had at hand. */
-    CHECK_EQ(before.descriptors + (single ? 2 : 3 + c.worker_threads), after.descriptors);
+    CHECK_EQ(before.descriptors + (sole ? 2 : 3 + c.worker_threads), after.descriptors);
     CHECK(after.stacks > before.stacks);
     soak_gauge_forgive(&before, &after);
 }

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_sys.c - the quotas of cgroups, read from files like the kernel's in a folder of our own.
+ * test_sys.c - the quotas of cgroups, read from files like the kernel's in a folder of our own; and what a thread has
+ * computed.
  */
+#include "base/clock.h"
 #include "base/sys.h"
 #include "support.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,7 +210,64 @@ TEST(this_process_may_use_a_processor)
 
 END_TEST
 
+/* --- the clock of a thread ----------------------------------------------------- */
+
+struct other {
+    struct wf_atomic_u32 id, computes, over;
+};
+
+static void *other_thread(void *arg)
+{
+    struct other *o = arg;
+
+    wf_store_u32(&o->id, wf_sys_thread_id(), WF_RELEASE);
+    while (!wf_load_u32(&o->over, WF_RELAXED))
+        if (!wf_load_u32(&o->computes, WF_RELAXED))
+            (void)usleep(1000);
+    return NULL;
+}
+
+static uint64_t cpu_of(uint32_t id)
+{
+    uint64_t ns = 0;
+
+    CHECK(wf_clock_of_thread(id, &ns));
+    return ns;
+}
+
+/* Another thread's clock goes on while that computes, and is not this one's. */
+TEST(what_another_thread_has_computed_is_told)
+{
+    struct other o = {.computes = {1}};
+    uint64_t from, ns = 7;
+    pthread_t handle;
+    uint32_t id;
+
+    CHECK_EQ(0, pthread_create(&handle, NULL, other_thread, &o));
+    while (!(id = wf_load_u32(&o.id, WF_ACQUIRE)))
+        (void)usleep(100);
+    from = cpu_of(id);
+    while (cpu_of(id) < from + 5000000)
+        (void)usleep(1000);
+    wf_store_u32(&o.computes, 0, WF_RELAXED);
+
+    /* It sleeps, and this one computes for a tenth of a second. */
+    (void)usleep(5000);
+    from = cpu_of(id);
+    ns = cpu_of(wf_sys_thread_id());
+    while (cpu_of(wf_sys_thread_id()) < ns + 100000000)
+        continue;
+    CHECK(cpu_of(id) - from < 50000000);
+
+    wf_store_u32(&o.over, 1, WF_RELAXED);
+    CHECK_EQ(0, pthread_join(handle, NULL));
+    ns = 7;
+    CHECK(!wf_clock_of_thread(id, &ns));
+    CHECK(!wf_clock_of_thread(1, &ns)); /* of another process */
+    CHECK_EQ(7, ns);
+}
+
 TEST_MAIN("sys", no_quota_is_zero, a_quota_is_rounded_up_to_whole_processors,
           the_smallest_quota_up_to_the_root_counts, a_path_that_is_not_mounted_leaves_the_root,
           the_first_version_of_cgroups_is_read_too, a_long_path_counts_as_far_as_it_fits,
-          this_process_may_use_a_processor)
+          this_process_may_use_a_processor, what_another_thread_has_computed_is_told)
