@@ -181,6 +181,53 @@ TEST(who_locks_again_and_again_keeps_nobody_out)
     test_run_on(&test_flavours[1], greedy_root, NULL);
 }
 
+/* Nobody gets more turns than the others, although all come back at once. */
+#define TURNS 100
+
+static struct turns {
+    weft_mutex mutex;
+    unsigned had[LINE], done; /* under the mutex */
+} turns;
+
+static int takes_turns(void *arg)
+{
+    unsigned me = *(unsigned *)arg;
+
+    for (unsigned i = 0; i < TURNS; i++) {
+        CHECK_EQ(0, weft_mutex_lock(&turns.mutex));
+        turns.had[me]++;
+        for (unsigned other = 0; other < LINE && !turns.done; other++)
+            CHECK(turns.had[me] <= turns.had[other] + 3);
+        if (i % 2)
+            CHECK_EQ(0, weft_yield());
+        turns.done += i == TURNS - 1;
+        CHECK_EQ(0, weft_mutex_unlock(&turns.mutex));
+    }
+    return 0;
+}
+
+static int turns_root(void *arg)
+{
+    weft_task *t[LINE];
+
+    (void)arg;
+    turns = (struct turns){.mutex = WEFT_MUTEX_INIT};
+    CHECK_EQ(0, weft_mutex_lock(&turns.mutex));
+    for (unsigned i = 0; i < LINE; i++) {
+        t[i] = weft_spawn_copy(takes_turns, &i, sizeof(i));
+        until_waiting(t[i]);
+    }
+    CHECK_EQ(0, weft_mutex_unlock(&turns.mutex));
+    for (unsigned i = 0; i < LINE; i++)
+        CHECK_EQ(0, result_of(t[i]));
+    return 0;
+}
+
+TEST(all_who_come_back_get_as_many_turns)
+{
+    test_run_on(&test_flavours[0], turns_root, NULL);
+}
+
 /* --- who gives up ------------------------------------------------------------------ */
 
 static int cancel_root(void *arg)
@@ -569,7 +616,8 @@ TEST(locking_what_is_free_spends_the_budget)
 
 TEST_MAIN("mutex", one_task_at_a_time_is_inside, zeros_are_a_mutex,
           who_waits_longest_is_served_first, who_locks_again_and_again_keeps_nobody_out,
-          a_cancelled_waiter_loses_its_place_only, deadlines_timeouts_and_selects_give_up_the_place,
+          all_who_come_back_get_as_many_turns, a_cancelled_waiter_loses_its_place_only,
+          deadlines_timeouts_and_selects_give_up_the_place,
           a_shielded_lock_is_waited_for_in_spite_of_a_cancel,
           a_future_that_is_dropped_passes_on_what_it_was_handed, it_passes_on_an_owners_death_too,
           a_task_that_ends_passes_on_what_its_future_was_handed, tasks_and_plain_threads_take_turns,

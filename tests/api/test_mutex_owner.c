@@ -208,6 +208,22 @@ TEST(one_on_the_stack_that_ends_is_no_harm)
     test_run(own_root, NULL);
 }
 
+static void *locks_and_ends(void *arg)
+{
+    CHECK_EQ(0, weft_mutex_lock_blocking(arg));
+    return NULL;
+}
+
+TEST(a_plain_thread_that_ends_leaves_it_locked)
+{
+    weft_mutex m = WEFT_MUTEX_INIT;
+    pthread_t thread;
+
+    CHECK_EQ(0, pthread_create(&thread, NULL, locks_and_ends, &m));
+    CHECK_EQ(0, pthread_join(thread, NULL));
+    CHECK_EQ(-EAGAIN, weft_mutex_try_lock(&m));
+}
+
 /* --- stackless tasks --------------------------------------------------------------- */
 
 struct stackless {
@@ -351,8 +367,8 @@ TEST(a_block_unlocks_however_it_is_left)
     test_run(scope_root, NULL);
 }
 
-TEST_MAIN("mutex_owner", only_its_owner_unlocks_and_nobody_locks_twice,
-          many_are_held_and_unlocked_in_any_order, the_next_one_is_told_and_holds_it,
-          the_first_of_those_that_wait_is_told, a_deferred_unlock_comes_first,
-          one_on_the_stack_that_ends_is_no_harm, stackless_tasks_lock_too_and_may_forget_it,
-          a_block_unlocks_however_it_is_left)
+TEST_MAIN("mutex_owner", a_plain_thread_that_ends_leaves_it_locked,
+          only_its_owner_unlocks_and_nobody_locks_twice, many_are_held_and_unlocked_in_any_order,
+          the_next_one_is_told_and_holds_it, the_first_of_those_that_wait_is_told,
+          a_deferred_unlock_comes_first, one_on_the_stack_that_ends_is_no_harm,
+          stackless_tasks_lock_too_and_may_forget_it, a_block_unlocks_however_it_is_left)

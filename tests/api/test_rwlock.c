@@ -433,6 +433,28 @@ TEST(so_are_those_that_need_not_wait)
     test_run(death_free_root, NULL);
 }
 
+static int reads_and_ends(void *arg)
+{
+    return weft_rwlock_read_lock(arg);
+}
+
+static int reader_root(void *arg)
+{
+    weft_rwlock l = WEFT_RWLOCK_INIT;
+
+    (void)arg;
+    CHECK_EQ(0, result_of(weft_spawn(reads_and_ends, &l)));
+    CHECK_EQ(-EAGAIN, weft_rwlock_try_write_lock(&l));
+    CHECK_EQ(0, weft_rwlock_read_unlock(&l));
+    CHECK_EQ(0, weft_rwlock_try_write_lock(&l));
+    return weft_rwlock_write_unlock(&l);
+}
+
+TEST(a_reader_that_ends_leaves_it_locked)
+{
+    test_run(reader_root, NULL);
+}
+
 /* --- threads and stackless tasks ------------------------------------------------------------ */
 
 static void *crowd_thread(void *arg)
@@ -574,5 +596,5 @@ TEST_MAIN("rwlock", many_readers_or_one_writer_are_inside, no_more_readers_than_
           a_future_that_is_dropped_passes_on_what_it_was_handed,
           only_its_writer_unlocks_for_writing,
           all_are_told_that_a_writer_has_died_until_one_has_written,
-          so_are_those_that_need_not_wait, tasks_and_plain_threads_share_one,
-          stackless_tasks_lock_too, the_next_writer_may_free_it)
+          so_are_those_that_need_not_wait, a_reader_that_ends_leaves_it_locked,
+          tasks_and_plain_threads_share_one, stackless_tasks_lock_too, the_next_writer_may_free_it)
