@@ -19,7 +19,8 @@
  * -ECANCELED or -ETIMEDOUT when the task around it was cancelled, or a deadline passed, before all had ended. An error
  * of the block itself is the block's to keep.
  *
- * break and continue leave the block only; return and goto out are safe, longjmp is forbidden.
+ * break and continue leave the block only; return and goto out are safe, longjmp is forbidden. In C++ an exception must
+ * be caught within the block: leaving may wait, which no task may while an exception is in flight.
  */
 #ifndef WEFT_SCOPE_H
 #define WEFT_SCOPE_H

@@ -653,6 +653,51 @@ TEST(a_channel_has_a_type)
 
 END_TEST
 
+/* Left by return, with children that use what is around it. */
+static int scope_sum(weft_scope **left, int *rc)
+{
+    std::atomic<int> sum{0};
+
+    WEFT_SCOPE(s, rc)
+    {
+        for (int i = 0; i < 10; i++)
+            CHECK(weft_scope_spawn(s, count_up, &sum) > 0);
+        CHECK_EQ(0, weft_scope_wait(s));
+        *left = s;
+        return sum.load();
+    }
+    return -1;
+}
+
+static int groups(void *)
+{
+    weft_scope *left = nullptr;
+    weft_join_set_options options = {};
+    weft_join_set *set = nullptr;
+    weft_join_done done;
+    std::atomic<int> sum{0};
+    int rc = 1;
+
+    CHECK_EQ(10, scope_sum(&left, &rc));
+    CHECK(rc == 0 && left != nullptr);
+    options.ordered = true;
+    CHECK_EQ(0, weft_join_set_new_with(&set, &options));
+    for (int i = 0; i < 10; i++)
+        CHECK(weft_join_set_spawn(set, count_up, &sum) > 0);
+    while (weft_join_set_next(set, &done) > 0)
+        CHECK_EQ(0, done.result);
+    CHECK_EQ(10, sum.load());
+    weft_join_set_free(set);
+    return 0;
+}
+
+TEST(sets_and_scopes_are_those_of_c)
+{
+    test_run(groups, NULL);
+}
+
+END_TEST
+
 TEST(errno_is_looked_up_at_each_use)
 {
     test_run(objects, NULL);
@@ -731,5 +776,5 @@ TEST_MAIN("cxx", the_templates_are_the_macros_of_c,
           an_exception_is_thrown_and_caught_on_the_stack_of_a_fiber,
           an_exception_that_nobody_catches_ends_the_program, a_shield_lets_a_cancelled_task_wait,
           tasks_are_spawned_from_functions_and_lambdas, a_stackless_task_reads_as_straight_code,
-          a_future_may_be_made_of_a_class, a_channel_has_a_type, errno_is_looked_up_at_each_use,
+          a_future_may_be_made_of_a_class, a_channel_has_a_type, sets_and_scopes_are_those_of_c, errno_is_looked_up_at_each_use,
           a_runtime_is_built_from_a_config, a_lock_is_given_back_by_a_throw)

@@ -417,6 +417,47 @@ static void refuse_awaits(weft_task *t, weft_stream *s, weft_listener *l)
     weft_shield_leave(&shield);
 }
 
+/* Tasks that belong together: a group that is not there, one that nobody can spawn into, waiting where one cannot. */
+static void refuse_groups(bool in_task)
+{
+    int fiber = weft_consume_budget() == 0 ? 0 : -EPERM;
+    weft_join_set *set = weft_join_set_new();
+    weft_join_map *map = weft_join_map_new();
+    weft_key key = weft_key_number(1);
+    weft_scope scope;
+    int rc = 5;
+
+    CHECK_EQ(-EINVAL, weft_join_set_spawn(NULL, return_zero, NULL));
+    CHECK_EQ(-EINVAL, weft_join_set_spawn(set, NULL, NULL));
+    CHECK_EQ(-EINVAL, weft_join_set_spawn_copy(set, return_zero, NULL, 1));
+    CHECK_EQ(-EINVAL, weft_join_set_spawn_async(set, NULL, NULL));
+    CHECK_EQ(-EINVAL, weft_join_set_next(NULL, NULL));
+    CHECK_EQ(fiber, weft_join_set_next(set, NULL));
+    CHECK_EQ(in_task ? -EDEADLK : 0, weft_join_set_next_blocking(set, NULL));
+    CHECK_EQ(fiber, weft_join_set_shutdown(set));
+    CHECK_EQ(-EINVAL, weft_join_set_get_info(set, NULL));
+    CHECK_EQ(-EINVAL, weft_join_map_spawn(map, key, NULL, NULL));
+    CHECK_EQ(-EINVAL, weft_join_map_spawn(map, weft_key_bytes("", SIZE_MAX), return_zero, NULL));
+    CHECK_EQ(fiber, weft_join_map_next(map, NULL));
+    CHECK_EQ(-ENOENT, weft_join_map_cancel(map, key));
+    if (!in_task) {
+        CHECK_EQ(-EPERM, weft_join_set_spawn(set, return_zero, NULL));
+        CHECK_EQ(-EPERM, weft_join_map_spawn(map, key, return_zero, NULL));
+        CHECK_EQ(-EPERM, weft_join_set_set_deadline(set, 1));
+    }
+    weft_join_set_free(set);
+    weft_join_map_free(map);
+    CHECK(weft_scope_enter(NULL, &rc) == NULL);
+    CHECK(weft_scope_enter(&scope, fiber == 0 ? NULL : &rc) == &scope);
+    CHECK_EQ(fiber == 0 ? 5 : -EPERM, rc);
+    CHECK_EQ(fiber == 0 ? -EINVAL : -EPERM, weft_scope_spawn(&scope, NULL, NULL));
+    CHECK_EQ(fiber, weft_scope_wait(&scope));
+    weft_scope_leave(&scope);
+    weft_scope_leave(&scope);
+    CHECK_EQ(-EPERM, weft_scope_spawn(&scope, return_zero, NULL));
+    CHECK_EQ(-EINVAL, weft_scope_spawn(NULL, return_zero, NULL));
+}
+
 /* --- the three places --------------------------------------------------------------------- */
 
 struct place {
@@ -432,6 +473,7 @@ static void refuse_all(const struct place *p, bool in_task)
     refuse_spawns(in_task);
     refuse_futures();
     refuse_sets(in_task);
+    refuse_groups(in_task);
     refuse_runtimes();
     refuse_runtime(p->rt);
     refuse_streams(p->stream);
