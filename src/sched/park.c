@@ -5,7 +5,7 @@
  * IDEA     With several workers all sleepers wait on the hub: one event there wakes one of them. The
  *          alarm is set to the earliest timer of any seat, so a timer that falls due on a seat whose
  *          worker is busy is fired by an idle one. With one worker it sleeps on its own poller until
- *          its own next timer.
+ *          its own next timer; if its clock stands still, not at all: see clock.c.
  * INVARIANTS
  *     A1   While anybody sleeps, the alarm is no later than the earliest timer of any seat, or about
  *          to be lowered. Who arms an earlier timer publishes it, passes a full fence and looks for

@@ -43,7 +43,7 @@
  *          one early wake-up that a stale first may cost after a cancel.
  *          The slot relative to the distance (tick - now) rather than to the digits: a
  *          level then holds two turns, and the earliest slot depends on where it begins.
- * TESTS    tests/unit/test_wheel.c, tests/model/test_wheel.c
+ * TESTS    tests/unit/test_wheel.c, tests/unit/test_wheel_exact.c, tests/model/test_wheel.c, tests/model/test_sleep.c
  */
 #include "time/wheel.h"
 
