@@ -48,7 +48,8 @@ typedef struct weft_worker_metrics {
     uint64_t polls;
     uint64_t steals;           /* tasks taken from others */
     uint64_t steal_operations; /* times that it took some */
-    uint64_t overflows;        /* tasks pushed to the injection queue because its own had no room */
+    uint64_t
+        overflows; /* tasks pushed to the injection queue, for its own had no room or were not free */
     uint64_t parks;
     uint64_t wakeups_idle; /* ended a park and found nothing to do */
     uint64_t lifo_runs;    /* tasks run from the LIFO slot */

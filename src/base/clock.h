@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * clock.h - the clocks of the machine: the monotonic one, raw ticks for statistics, and those of threads. What time it is
- * for a task, whose clock a test may have stopped, task/now.h says.
+ * clock.h - the clocks of the machine: the monotonic one, raw ticks for statistics, and those of threads. What time
+ * it is for a task, whose clock a test may have stopped, task/now.h says.
  *
  * Ticks are the cheapest counter of the processor (10 ns against 21 on x86-64). They are
  * converted to nanoseconds by a ratio measured at start, so they are good for lengths of time, not

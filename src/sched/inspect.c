@@ -213,7 +213,6 @@ int weft_metrics_snapshot_sized(weft_runtime *rt, weft_metrics *m, size_t size)
         if (i < rt->workers)
             all.timers_armed += wf_wheel_count(&s->wheel);
     }
-    all.finished += metric(&rt->pool.finished);
     all.spawned = metric(&rt->spawned_outside);
     for (unsigned i = 0; i < wf_runtime_seats(rt); i++)
         all.spawned += metric(&wf_runtime_seat(rt, i)->counters.task.spawned);

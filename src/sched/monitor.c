@@ -114,6 +114,7 @@ static bool monitor_measure(struct wf_worker *w, uint64_t ticks)
                            .at_ns = wf_ticks_to_ns(ticks),
                            .queued = wf_load_u64(&s->ready.tail, WF_RELAXED) +
                                      wf_load_u64(&s->backlog.tail, WF_RELAXED),
+                           .injected = wf_load_u64(&s->counters.overflows, WF_RELAXED),
                            .slot = wf_seat_lifo(s)};
     struct wf_sys_call in;
     bool again;
@@ -140,14 +141,17 @@ static bool monitor_older_waits(const struct wf_seat *s, uint64_t from)
     return older;
 }
 
-/* Do none but tasks that this poll has made wait for somebody to be free? from: when it began. */
-static bool monitor_nobody_else_waits(const weft_runtime *rt, struct wf_worker *w, uint64_t from)
+/*
+ * Do none but tasks that this poll has made wait for somebody to be free? Those that it had to inject, for instance as
+ * its seat was taken just for this question, are among all that were injected.
+ */
+static bool monitor_nobody_else_waits(const weft_runtime *rt, struct wf_worker *w)
 {
     struct wf_seat *s = w->seat;
     uint64_t now = wf_clock_now();
     bool nobody;
 
-    if (wf_inject_len(&rt->inject))
+    if (wf_inject_len(&rt->inject) > w->stall.injected)
         return false;
     for (unsigned i = 0; i < rt->workers; i++)
         /* relaxed: what comes a moment later is seen at the next look */
@@ -157,7 +161,7 @@ static bool monitor_nobody_else_waits(const weft_runtime *rt, struct wf_worker *
     /* It is in the middle of a spawn: asked again at the next look. */
     if (!wf_seat_take(s))
         return true;
-    nobody = !wf_seat_lifo(s) && !monitor_older_waits(s, from);
+    nobody = !wf_seat_lifo(s) && !monitor_older_waits(s, w->stall.last.poll);
     wf_seat_give_back(s);
     return nobody;
 }
@@ -168,7 +172,7 @@ static bool monitor_spares(const struct watch *m, struct wf_worker *w, uint64_t 
     const struct wf_stall *stall = &w->stall;
 
     return stall->produces && (free || (held < PATIENCE * m->rt->set.config.stall_computing &&
-                                        monitor_nobody_else_waits(m->rt, w, stall->last.poll)));
+                                        monitor_nobody_else_waits(m->rt, w)));
 }
 
 /* It was relieved: is there something to tell by now? */

@@ -12,7 +12,8 @@ bool wf_stall_look(struct wf_stall *s, const struct wf_look *now)
 
     if (first)
         *s = (struct wf_stall){.last = *now};
-    made = now->queued - s->last.queued;
+    s->injected += now->injected - s->last.injected;
+    made = now->queued - s->last.queued + now->injected - s->last.injected;
     stranded = now->slot && now->slot == s->last.slot && !first;
     if (now->clocked && s->last.clocked && now->cpu_ns > s->last.cpu_ns)
         spent = now->cpu_ns - s->last.cpu_ns;

@@ -21,6 +21,7 @@ struct wf_look {
     bool clocked;           /* cpu_ns is known */
     uint64_t cpu_ns;        /* what its thread has computed, ever */
     uint64_t queued;        /* tasks put in its seat's queues, ever */
+    uint64_t injected;      /* tasks for which its seat had no place, ever */
     struct weft_task *slot; /* in the LIFO slot; never followed */
     bool waits;             /* its thread waits in the kernel */
 };
@@ -29,6 +30,7 @@ struct wf_stall {
     struct wf_look last; /* if its poll is 0, there was none */
     /* of that poll */
     uint64_t computed_ns; /* since the first look; UINT64_MAX: not known, as much as you like */
+    uint64_t injected;    /* since the first look */
     bool blocked;         /* it waits in the kernel, and mostly did since the look before */
     bool produces; /* it makes tasks or wakes them, all the time, and strands none in the slot */
     /* the monitor's */

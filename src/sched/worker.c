@@ -50,12 +50,13 @@
  64 /* so often a take from the backlog is its oldest: counted in takes of all kinds */
 #define BACKLOG_FIRST \
  16 /* takes from it that a patient task waits for, see wf_worker_wake_patient */
-#define PREFETCH_LINES 6   /* of a parked fiber's frames: a read has 5 to 8 */
-#define TAKEN_SPINS    500 /* while the seat is being taken: 30 us */
-#define INJECT_MIN     2
-#define INJECT_MAX     127
-#define INJECT_BATCH   128
-#define INJECT_TARGET  200000 /* ns between looks at the injection queue: Tokio's figure */
+#define PREFETCH_LINES 6 /* of a parked fiber's frames: a read has 5 to 8 */
+#define TAKEN_SPINS \
+ 3000 /* while the seat is being taken: 40 to 130 us, for a membarrier takes 25 */
+#define INJECT_MIN    2
+#define INJECT_MAX    127
+#define INJECT_BATCH  128
+#define INJECT_TARGET 200000 /* ns between looks at the injection queue: Tokio's figure */
 
 /* The seat was taken: for a moment, or because the poll has lasted, which is over now. */
 WF_COLD static void worker_wait_seat(struct wf_worker *w)
@@ -92,6 +93,7 @@ WF_COLD static bool worker_enter_taken(struct wf_worker *w, struct weft_task *t,
     *held = taken == WF_SEAT_FREE;
     if (wf_likely(taken != WF_SEAT_TAKEN))
         return true;
+    wf_count_u64(&w->seat->counters.overflows, 1);
     wf_seat_leave(w->seat);
     wf_runtime_inject(w->rt, t);
     return false;

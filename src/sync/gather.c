@@ -592,14 +592,15 @@ int wf_gather_free(struct wf_gather *gt, uint64_t grace)
 {
     struct wf_thread *th = wf_thread_self();
     struct wf_fiber *f = th ? th->fiber : NULL;
+    bool in_child = f && gather_is_child(gt, f->task), may_wait = !th || (f && !in_child);
     weft_future all = gather_future(gt, NULL, GATHER_DRAIN);
     weft_shield shield;
     ssize_t rc = 0;
 
     gather_close(gt);
     wf_group_dismiss_watch(&gt->group);
-    if (th && (!f || gather_is_child(gt, f->task))) {
-        if (f)
+    if (!may_wait) {
+        if (in_child)
             (void)wf_misuse(-EDEADLK, "%s is freed by one of its own tasks", gt->kind->noun);
         gather_abandon(gt);
         gather_put(gt);

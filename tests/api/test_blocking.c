@@ -313,25 +313,6 @@ TEST(the_queue_never_holds_more_than_it_has_places)
     end(rt);
 }
 
-TEST(jobs_that_have_ended_are_not_alive)
-{
-    weft_runtime *rt = pool_of(1, 0);
-    weft_metrics m;
-
-    for (int i = 0; i < 5; i++) {
-        atomic_uint n = 0;
-
-        CHECK_EQ(0, joined(job(rt, count_up, &n)));
-    }
-    do /* it is counted once it has been told */
-        CHECK_EQ(0, weft_metrics_snapshot(rt, &m));
-    while (m.finished < 5);
-    CHECK_EQ(5, m.spawned);
-    CHECK_EQ(5, m.finished);
-    CHECK_EQ(0, m.alive);
-    end(rt);
-}
-
 struct spawner {
     struct gate *gate;
     atomic_uint *refused;
@@ -636,8 +617,8 @@ TEST_MAIN("blocking", jobs_have_arguments_results_names_and_sites, a_detached_jo
           no_job_is_left_to_a_thread_that_has_decided_to_go, no_job_is_left_to_a_thread_that_goes,
           a_job_is_cancelled_before_it_began_and_not_after, a_job_is_awaited_like_any_task,
           a_plain_thread_is_told_that_the_queue_is_full,
-          the_queue_never_holds_more_than_it_has_places, jobs_that_have_ended_are_not_alive,
-          a_fiber_awaits_room_in_the_queue, a_shutdown_ends_those_that_await_room,
+          the_queue_never_holds_more_than_it_has_places, a_fiber_awaits_room_in_the_queue,
+          a_shutdown_ends_those_that_await_room,
           a_shutdown_cancels_what_is_queued_and_waits_for_what_runs,
           a_job_that_does_not_end_is_named, a_runtime_is_freed_from_inside_while_jobs_run,
           a_cancel_from_outside_races_with_the_end, jobs_from_outside_race_with_a_shutdown)

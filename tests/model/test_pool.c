@@ -3,16 +3,23 @@
  * test_pool.c - places in the queue of the blocking pool, under all interleavings: no more are given than there are,
  * none is lost, and who waits first has the next one.
  *
- * Nobody spawns anything: who has a place gives it up again. Who waits for one goes on when its waker was called; one
- * that is never called can go on no more, which the explorer reports.
+ * In the first ones nobody spawns anything: who has a place gives it up again. Who waits for one goes on when its waker
+ * was called; one that is never called can go on no more, which the explorer reports. The others are whole
+ * runtimes, with jobs.
  */
+#include "base/sys.h"
 #include "model/bell.h"
 #include "sched/pool.h"
+
+/* Behind the library's headers, whose parameters bear the name of its runtime. */
+#include "model/live.h"
+
+#define HOUR (3600000ull * MS)
 
 #define PLACES  1
 #define WAITERS 2
 
-enum { GOT_AT_ONCE, REFUSED, WAITED, GIVEN_UP_WAITING, GIVEN_UP_GIVEN };
+enum { GOT_AT_ONCE, REFUSED, WAITED, GIVEN_UP_WAITING, GIVEN_UP_GIVEN, JOB_RAN, JOB_CANCELLED };
 
 static struct weft_runtime runtime;
 static unsigned held; /* plain: by who has the only place */
@@ -127,6 +134,95 @@ static void never_gets(void)
     CHECK(!wf_pool_try_reserve(&runtime));
 }
 
+/* --- whole runtimes: jobs, and the threads that run them ------------------------------------ */
+
+static void jobs_open(unsigned threads, unsigned places, weft_duration keep_alive)
+{
+    weft_config config = {.flavor = WEFT_CURRENT_THREAD,
+                          .max_blocking_threads = threads,
+                          .max_blocking_queue = places,
+                          .thread_keep_alive = keep_alive,
+                          .rng_seed = 1};
+
+    CHECK_EQ(0, weft_runtime_new(&rt, &config));
+}
+
+/* Plain: each is carried to who joins the job. */
+static unsigned jobs_done[3];
+
+static int job(void *arg)
+{
+    ++*(unsigned *)arg;
+    return 7;
+}
+
+static weft_task *job_spawn(unsigned i)
+{
+    weft_task *t;
+
+    CHECK_EQ(0, weft_spawn_blocking_on(rt, &t, NULL, job, &jobs_done[i]));
+    return t;
+}
+
+static void job_join(weft_task *t, unsigned i)
+{
+    int result = 0;
+
+    CHECK_EQ(0, weft_join_blocking(t, &result));
+    CHECK_EQ(7, result);
+    CHECK_EQ(1, jobs_done[i]);
+}
+
+static void jobs_in_a_row(void)
+{
+    jobs_open(2, 0, HOUR);
+    for (unsigned i = 0; i < 3; i++)
+        job_join(job_spawn(i), i);
+    weft_runtime_free(rt);
+    CHECK(model_clock() < HOUR);
+}
+
+static void jobs_at_once(void)
+{
+    weft_task *t[3];
+
+    jobs_open(2, 0, HOUR);
+    for (unsigned i = 0; i < 3; i++)
+        t[i] = job_spawn(i);
+    for (unsigned i = 0; i < 3; i++)
+        job_join(t[i], i);
+    weft_runtime_free(rt);
+    CHECK(model_clock() < HOUR);
+}
+
+/* At any moment, that of the end of its time among them, the only thread is called again. */
+static void job_as_the_thread_leaves(void)
+{
+    struct wf_atomic_u32 nobody = {0};
+
+    jobs_open(1, 0, MS);
+    job_join(job_spawn(0), 0);
+    (void)wf_sys_futex_wait(&nobody, 0, MS);
+    job_join(job_spawn(1), 1);
+    weft_runtime_free(rt);
+}
+
+/* It ends once: by who cancels it, or as what it is. */
+static void job_cancelled(void)
+{
+    weft_task *t;
+    int result = 0;
+
+    jobs_open(1, 1, HOUR);
+    t = job_spawn(0);
+    weft_cancel(t);
+    CHECK_EQ(0, weft_join_blocking(t, &result));
+    CHECK(result == 7 || result == -ECANCELED);
+    CHECK_EQ(result == 7, jobs_done[0]);
+    model_reached(result == 7 ? JOB_RAN : JOB_CANCELLED);
+    weft_runtime_free(rt);
+}
+
 const struct model_test model_tests[] = {
     {.name = "two try for the last place, and one has it",
      .begin = begin,
@@ -158,5 +254,21 @@ const struct model_test model_tests[] = {
      .thread = {gives_up, never_gets, never_gets},
      .end = end_line,
      .preemptions = 3},
+    {.name = "jobs in a row are run, and joined",
+     .begin = jobs_in_a_row,
+     .late_clock = true,
+     .stale = 1},
+    {.name = "jobs at once are run, and joined",
+     .begin = jobs_at_once,
+     .late_clock = true,
+     .preemptions = 1,
+     .stale = 1},
+    {.name = "a job comes as the only thread leaves",
+     .begin = job_as_the_thread_leaves,
+     .stale = 1},
+    {.name = "a job that is cancelled ends once",
+     .begin = job_cancelled,
+     .late_clock = true,
+     .must_reach = 1u << JOB_RAN | 1u << JOB_CANCELLED},
     {0},
 };

@@ -251,8 +251,9 @@ static void woken_meanwhile(void)
 }
 
 /*
- * Of what a stuck one makes, who stands in takes the first three. The third keeps it until the stall is over; the
- * second it still has when it retires, while the worker is kept by the last one, and will be single.
+ * Of what a stuck one makes, who stands in takes the first five. The third keeps it until the stall is over; the second
+ * it still has when it retires. The last one keeps the worker until then; with the three that are left it has four
+ * polls, and then comes to a look, and is single.
  */
 static struct wf_atomic_u32 stall_is_over;
 
@@ -281,6 +282,7 @@ static const weft_async_type keeps_worker_type = {keeps_worker_poll, NULL, sizeo
 static weft_poll maker_of_many_poll(void *self, weft_context *cx)
 {
     const weft_async_type *const made[] = {&teller_type, &runner_type, &keeps_standin_type,
+                                           &runner_type, &runner_type, &runner_type,
                                            &runner_type, &runner_type, &keeps_worker_type};
     weft_async state = {0};
 
@@ -299,7 +301,7 @@ static void many(void)
 {
     open_watched(1);
     join(spawn(&maker_of_many_type));
-    wait_until_ran(3);
+    wait_until_ran(6);
     close_watched();
 }
 
@@ -469,8 +471,8 @@ static void stuck_again(void)
     close_watched();
 }
 
-/* At the very moment at which who stood in has waited for so long: the second stall is found by a calm look and an eager
- * one after its beginning, at which it retires. */
+/* At the very moment at which who stood in has waited for so long: the second stall is found by a calm look and an
+ * eager one after its beginning, at which it retires. */
 static void stuck_as_it_leaves(void)
 {
     struct wf_atomic_u32 nobody = {0};

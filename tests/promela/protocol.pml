@@ -306,18 +306,14 @@ inline wf_worker_steal()
     may = 0
 }
 
-/* may: there is something to do. */
-inline park_work_visible()
+/* may: something lies in a queue. */
+inline wf_worker_work_waits()
 {
 #ifdef NO_P2_i
     may = 0;
 #else
     may = (injected > 0); /* (P2.i) */
 #endif
-    if
-    :: stopped -> may = 1
-    :: else
-    fi;
 #ifndef NO_P2_j
     i = 0;
     do
@@ -328,6 +324,16 @@ inline park_work_visible()
     od;
     i = 0
 #endif
+}
+
+/* may: there is something to do. */
+inline park_work_visible()
+{
+    wf_worker_work_waits();
+    if
+    :: stopped -> may = 1
+    :: else
+    fi
 }
 
 /* earliest: of all seats, in one step. (Seeing a later change without an earlier one is possible all the

@@ -48,6 +48,28 @@ TEST(the_first_look_says_only_whether_it_waits)
 
 END_TEST
 
+/* Of what waits in the injection queue, that is its own. */
+TEST(what_it_has_to_inject_is_made_too)
+{
+    struct watched w = begin();
+
+    w.look.injected = 10;
+    (void)later(&w, 0, 0, 0, false);
+    CHECK_EQ(0, w.stall.injected);
+    w.look.injected = 1000;
+    (void)later(&w, MS, MS, 0, false);
+    CHECK_EQ(990, w.stall.injected);
+    CHECK(w.stall.produces);
+    w.look.injected = 1001;
+    (void)later(&w, MS, MS, 5000, false);
+    CHECK_EQ(991, w.stall.injected);
+    w.look.poll = 8;
+    (void)later(&w, MS, MS, 0, false);
+    CHECK_EQ(0, w.stall.injected);
+}
+
+END_TEST
+
 TEST(what_its_thread_computes_is_summed)
 {
     struct watched w = begin();
@@ -162,7 +184,8 @@ TEST(who_leaves_a_task_in_the_slot_does_not_produce)
 
 END_TEST
 
-TEST_MAIN("stall", the_first_look_says_only_whether_it_waits, what_its_thread_computes_is_summed,
+TEST_MAIN("stall", the_first_look_says_only_whether_it_waits, what_it_has_to_inject_is_made_too,
+          what_its_thread_computes_is_summed,
           a_thread_that_waits_for_a_processor_neither_computes_nor_blocks,
           who_waits_at_a_look_is_blocked_only_if_it_hardly_computed_before,
           a_clock_that_cannot_be_read_has_passed_any_limit,
