@@ -25,6 +25,8 @@
 # define WEFT_TYPED_ static inline
 #endif
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): type is that of a declaration */
+
 /* An mpsc channel of values of this type (weft/mpsc.h), at file scope. */
 #define WEFT_CHANNEL(type, name)                                                                  \
  typedef struct name##_sender {                                                                   \
@@ -131,5 +133,7 @@
  {                                                                                     \
   weft_oneshot_receiver_close(rx.raw);                                                 \
  }
+
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #endif

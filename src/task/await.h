@@ -39,7 +39,7 @@ WF_SUSPENDS int wf_await_verdict(struct wf_fiber *f);
 
 /*
  * As wf_await_future, for one whose poll and drop the caller knows: the future is not asked for them, nor the budget
- * once more. For tasks that hand things to and fro. attempt is the poll without wf_coop_proceed.
+ * once more. For tasks that hand things to each other. attempt is the poll without wf_coop_proceed.
  */
 WF_INLINE ssize_t wf_await_attempts(struct wf_fiber *f, weft_future *future,
                                     weft_poll (*attempt)(weft_future *future, weft_context *cx),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_notify.c - notifications between many tasks and threads, some of which give up at any moment; barriers and onces
- * in between. A notification that is lost leaves somebody waiting, and the watchdog names it.
+ * test_notify.c - notifications between many tasks and threads, some of which give up at any moment; barriers and
+ * once cells in between. A notification that is lost leaves somebody waiting, and the watchdog names it.
  */
 #include "base/atomic.h"
 #include "base/rand.h"
