@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_misuse_waits.c - notifications, barriers, once cells, tokens, condition variables, task trackers: NULL, and calls
- * from where they do not belong. From a plain thread, a fiber, a stackless task, as in test_misuse.c.
+ * test_misuse_waits.c - notifications, barriers, once cells, tokens, condition variables, task trackers: NULL, and
+ * calls from where they do not belong. From a plain thread, a fiber, a stackless task, as in test_misuse.c.
  */
 #include "support.h"
 
