@@ -18,14 +18,14 @@ static int poll_every_minute(void *arg)
 static int test(void *arg)
 {
     weft_task *t;
-    int polls = 0;
+    int polls = 0, rc;
 
     (void)arg;
     t = weft_spawn(poll_every_minute, &polls);
     weft_sleep(WEFT_SECS(3599)); /* over at once: nobody has anything to do meanwhile */
     weft_cancel(t);
-    weft_join(t, NULL);
-    return polls; /* 60 */
+    rc = weft_join(t, NULL);
+    return rc < 0 ? rc : polls; /* 60 */
 }
 
 static int run_test(void)
