@@ -16,13 +16,6 @@
 #define BUDGET 128
 #define ROUNDS 20
 
-static void run_alone(weft_fn *fn)
-{
-    for (size_t i = 0; i < test_flavour_count; i++)
-        if (test_flavours[i].workers <= 1)
-            test_run_on(&test_flavours[i], fn, NULL);
-}
-
 static void compute(weft_duration d)
 {
     weft_instant end = weft_instant_add(weft_now(), d);
@@ -144,7 +137,7 @@ static int budget(void *arg)
 
 TEST(a_task_that_is_always_ready_lets_others_run_every_128_operations)
 {
-    run_alone(budget);
+    test_run_alone(budget, NULL);
 }
 
 /* --- the same, stackless ---------------------------------------------------------- */
@@ -191,7 +184,7 @@ static int budget_stackless(void *arg)
 
 TEST(a_stackless_task_has_the_same_budget)
 {
-    run_alone(budget_stackless);
+    test_run_alone(budget_stackless, NULL);
 }
 
 /* --- without a budget ---------------------------------------------------------------- */
@@ -238,7 +231,7 @@ TEST(unconstrained_code_is_not_interrupted)
 {
     CHECK_EQ(-EPERM, weft_unconstrained(return_zero, NULL));
     CHECK_EQ(-EPERM, weft_consume_budget());
-    run_alone(unconstrained);
+    test_run_alone(unconstrained, NULL);
 }
 
 /* --- should_yield ----------------------------------------------------------------------- */

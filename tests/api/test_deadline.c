@@ -484,9 +484,7 @@ static int precedence(void *arg)
 
 TEST(ready_beats_cancel_and_cancel_beats_the_deadline)
 {
-    for (size_t i = 0; i < test_flavour_count; i++)
-        if (test_flavours[i].workers <= 1)
-            test_run_on(&test_flavours[i], precedence, NULL);
+    test_run_alone(precedence, NULL);
 }
 
 /* --- shields ---------------------------------------------------------------------- */

@@ -11,17 +11,6 @@
 #define YIELDERS 1000
 #define SPAWNED  1000
 
-static const struct test_flavour alone[] = {
-    {"current-thread", WEFT_CURRENT_THREAD, 0},
-    {"1 worker", WEFT_MULTI_THREAD, 1},
-};
-
-static void run_alone(weft_fn *fn)
-{
-    for (size_t i = 0; i < sizeof(alone) / sizeof(alone[0]); i++)
-        test_run_on(&alone[i], fn, NULL);
-}
-
 /* All tasks of a test share one thread and this. */
 struct fair {
     bool over;
@@ -93,7 +82,7 @@ static int tick(void *arg)
 
 TEST(a_timer_waits_for_at_most_two_rounds_of_a_thousand_busy_tasks)
 {
-    run_alone(tick);
+    test_run_alone(tick, NULL);
 }
 
 END_TEST
@@ -145,7 +134,7 @@ static int equal_shares(void *arg)
 
 TEST(a_thousand_busy_tasks_have_equal_shares)
 {
-    run_alone(equal_shares);
+    test_run_alone(equal_shares, NULL);
 }
 
 END_TEST
@@ -180,7 +169,7 @@ static int backlog_share(void *arg)
 
 TEST(spawned_tasks_get_their_share_beside_busy_ones_and_no_more)
 {
-    run_alone(backlog_share);
+    test_run_alone(backlog_share, NULL);
 }
 
 END_TEST
@@ -217,7 +206,7 @@ static int oldest_spawned(void *arg)
 
 TEST(a_spawned_task_is_not_forgotten_behind_newer_ones)
 {
-    run_alone(oldest_spawned);
+    test_run_alone(oldest_spawned, NULL);
 }
 
 END_TEST

@@ -236,9 +236,7 @@ static int in_order(void *arg)
 
 TEST(timers_fire_in_the_order_of_their_time)
 {
-    for (size_t i = 0; i < test_flavour_count; i++)
-        if (test_flavours[i].workers <= 1)
-            test_run_on(&test_flavours[i], in_order, NULL);
+    test_run_alone(in_order, NULL);
 }
 
 /* --- many ---------------------------------------------------------------------------- */

@@ -84,13 +84,18 @@ static weft_runtime *runtime_new(const weft_config *config)
     return rt;
 }
 
-weft_runtime *test_runtime_new(const struct test_flavour *flavour)
+static weft_config flavour_config(const struct test_flavour *flavour)
 {
-    weft_config config = {
+    return (weft_config){
         .flavor = flavour->flavor,
         .worker_threads = flavour->workers,
         .ignore_env = WEFT_ON,
     };
+}
+
+weft_runtime *test_runtime_new(const struct test_flavour *flavour)
+{
+    weft_config config = flavour_config(flavour);
 
     return runtime_new(&config);
 }
@@ -117,6 +122,16 @@ static void runtime_run(weft_runtime *rt, const char *name, weft_fn *fn, void *a
 void test_run_on(const struct test_flavour *flavour, weft_fn *fn, void *arg)
 {
     runtime_run(test_runtime_new(flavour), flavour->name, fn, arg);
+}
+
+void test_run_alone(weft_fn *fn, void *arg)
+{
+    for (size_t i = 0; i < test_flavour_count && test_flavours[i].workers <= 1; i++) {
+        weft_config config = flavour_config(&test_flavours[i]);
+
+        config.monitor = WEFT_OFF;
+        runtime_run(runtime_new(&config), test_flavours[i].name, fn, arg);
+    }
 }
 
 void test_run_paused(weft_fn *fn, void *arg)

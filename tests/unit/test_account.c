@@ -85,9 +85,7 @@ static int watch_delay(void *arg)
 
 TEST(the_wait_behind_a_long_poll_is_seen)
 {
-    for (size_t i = 0; i < test_flavour_count; i++)
-        if (test_flavours[i].workers <= 1)
-            test_run_on(&test_flavours[i], watch_delay, NULL);
+    test_run_alone(watch_delay, NULL);
 }
 
 END_TEST
