@@ -147,8 +147,8 @@ void test_run_on(const struct test_flavour *flavour, weft_fn *fn, void *arg);
 void test_run(weft_fn *fn, void *arg);
 
 /*
- * The same on each flavour with one thread: tasks never run at the same time, and may share plain data. Nobody stands in
- * for the worker, which also a task that is kept from its processor could bring about.
+ * The same on each flavour with one thread: tasks never run at the same time, and may share plain data. Nobody stands
+ * in for the worker, which also a task that is kept from its processor could bring about.
  */
 void test_run_alone(weft_fn *fn, void *arg);
 
