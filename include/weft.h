@@ -22,6 +22,7 @@
 #include <weft/futures.h>
 #include <weft/join_map.h>
 #include <weft/join_set.h>
+#include <weft/local_set.h>
 #include <weft/metrics.h>
 #include <weft/mpsc.h>
 #include <weft/mutex.h>

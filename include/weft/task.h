@@ -27,7 +27,8 @@ typedef struct weft_task_options {
     size_t stack_size;   /* bytes, rounded up; 0: the runtime's default. 16 KiB to 1 GiB */
     const char *site;    /* "file:line", must outlive the task; the macros fill it in */
     uint64_t tag;        /* the spawner's own: join sets and maps give it back with the result */
-    uintptr_t spare_[4]; /* zero */
+    bool pinned;         /* on the spawning task's worker for ever: see weft_spawn_local */
+    uintptr_t spare_[3]; /* zero */
 } weft_task_options;
 
 /* The most that weft_spawn_copy copies. */
@@ -75,7 +76,27 @@ WEFT_API int weft_go_with_at(const char *site, const weft_task_options *options,
                              void *arg);
 WEFT_API int weft_go_copy_at(const char *site, weft_fn *fn, const void *args, size_t size);
 
+/*
+ * weft_spawn_local - start a fiber that stays on the calling task's worker, as options.pinned does with other spawns.
+ *
+ * A pinned task is polled by one worker's thread alone: no other takes it, and it goes on there after each await. So
+ * what belongs to a thread may be kept over awaits, and pinned tasks of one worker share data without a lock, as they
+ * run by turns. A pinned task's own weft_spawn_local stays with it; for tasks that are to be together wherever they are
+ * spawned there is weft/local_set.h. On a runtime with one thread (current-thread, or one worker without a monitor)
+ * every task is pinned, and this is weft_spawn: there it moves with whichever thread drives the runtime.
+ *
+ * The price is that nobody helps: while a task of that worker keeps it in a poll, or blocks it, its pinned tasks wait
+ * until the poll is over (the report of the stall says how many do). Called on a thread that stands in for a stuck
+ * worker, it pins to a worker that is not stuck, if there is one.
+ *
+ * From the same runtime's tasks only: a spawn with options.pinned from elsewhere, or on the blocking pool, is -EINVAL.
+ * Returns as weft_spawn.
+ */
+WEFT_API weft_task *weft_spawn_local(weft_fn *fn, void *arg);
+WEFT_API weft_task *weft_spawn_local_at(const char *site, weft_fn *fn, void *arg);
+
 /* Variadic, so that a compound literal may stand among the arguments. */
+#define weft_spawn_local(...)     weft_spawn_local_at(WEFT_SITE, __VA_ARGS__)
 #define weft_spawn(...)           weft_spawn_at(WEFT_SITE, __VA_ARGS__)
 #define weft_spawn_copy(...)      weft_spawn_copy_at(WEFT_SITE, __VA_ARGS__)
 #define weft_spawn_with(...)      weft_spawn_with_at(WEFT_SITE, __VA_ARGS__)

@@ -11,6 +11,10 @@
  *          have left some: it has the parent name the set anew.
  *     E2   The signal and the alarm are edge-triggered descriptors: each write or expiry is one edge,
  *          and needs no read.
+ *     E3   A bell's set has the hub level-triggered: it is ready while the hub has an edge that nobody has taken. So it
+ *          may end the sleeps of several for one edge, which one of them takes, and never none.
+ *     E4   While somebody is roused the signal is level-triggered in the hub: it was written, is never read, and so
+ *          ends each sleep there at once.
  */
 #include "base/assert.h"
 #include "base/sys.h"
@@ -23,6 +27,7 @@
 /* Event data: a registration's is its address, far above these. In the parent, a poller's address. */
 #define DATA_SIGNAL 1u
 #define DATA_ALARM  2u
+#define DATA_HUB    3u /* in a bell's set */
 
 /* Events between asking for a registration's memory, for its waiter's, and using them. */
 #define PREFETCH_AHEAD 3
@@ -213,8 +218,20 @@ static void epoll_sleep_parent(struct wf_hub *h, uint64_t timeout_ns, struct wf_
     }
 }
 
-void wf_hub_sleep(struct wf_hub *h, struct wf_poller *own, uint64_t timeout_ns,
-                  struct wf_hub_wake *wake, unsigned *events)
+static void epoll_sleep_apart(struct wf_hub *h, const struct wf_bell *bell, uint64_t timeout_ns,
+                              struct wf_hub_wake *wake)
+{
+    struct epoll_event events[2];
+    int n = wf_sys_epoll_wait(bell->epfd, events, (int)wf_array_count(events), timeout_ns);
+
+    for (int i = 0; i < n; i++)
+        if (events[i].data.u64 == DATA_HUB)
+            /* E3: what it has, if nobody was faster */
+            epoll_sleep_parent(h, 0, wake);
+}
+
+void wf_hub_sleep(struct wf_hub *h, struct wf_poller *own, const struct wf_bell *bell,
+                  uint64_t timeout_ns, struct wf_hub_wake *wake, unsigned *events)
 {
     struct epoll_event ready[WF_POLLER_MAX_EVENTS];
     int n;
@@ -223,7 +240,10 @@ void wf_hub_sleep(struct wf_hub *h, struct wf_poller *own, uint64_t timeout_ns,
     wake->pollers = 0;
     *events = 0;
     if (!h->single) {
-        epoll_sleep_parent(h, timeout_ns, wake);
+        if (bell)
+            epoll_sleep_apart(h, bell, timeout_ns, wake);
+        else
+            epoll_sleep_parent(h, timeout_ns, wake);
         return;
     }
     n = wf_sys_epoll_wait(own->epfd, ready, WF_POLLER_MAX_EVENTS, timeout_ns);
@@ -231,17 +251,80 @@ void wf_hub_sleep(struct wf_hub *h, struct wf_poller *own, uint64_t timeout_ns,
         *events = epoll_deliver(own, ready, n, false);
 }
 
-void wf_hub_signal(struct wf_hub *h)
+/* The counter would have to reach 2^64 to refuse. */
+static void epoll_write(int fd)
 {
     int rc;
 
-    /* E2.a: an edge for one sleeper */
     do
-        rc = wf_sys_eventfd_signal(h->signalfd);
+        rc = wf_sys_eventfd_signal(fd);
     while (rc == -EINTR);
-    /* The counter would have to reach 2^64 to refuse. */
     wf_debug_assert(rc >= 0);
     (void)rc;
+}
+
+void wf_hub_signal(struct wf_hub *h)
+{
+    /* E2.a: an edge for one sleeper */
+    epoll_write(h->signalfd);
+}
+
+/* Under the lock. It cannot fail, as in epoll_deliver. */
+static void epoll_set_signal(struct wf_hub *h, uint32_t how)
+{
+    (void)wf_sys_epoll_ctl(h->epfd, EPOLL_CTL_MOD, h->signalfd, EPOLLIN | how, DATA_SIGNAL);
+}
+
+void wf_hub_rouse(struct wf_hub *h)
+{
+    /* For a first time it may never have been written. */
+    epoll_write(h->signalfd);
+    wf_lock(&h->lock);
+    /* E4.a: nobody sleeps on. Unless who is called was up before. */
+    if (++h->roused == 1)
+        epoll_set_signal(h, 0);
+    wf_unlock(&h->lock);
+}
+
+void wf_hub_roused(struct wf_hub *h)
+{
+    wf_lock(&h->lock);
+    /* E4.b: all that were called are up. The level is an edge once more, which ends one sleep in vain. */
+    if (--h->roused == 0)
+        epoll_set_signal(h, EPOLLET);
+    wf_unlock(&h->lock);
+}
+
+int wf_bell_open(struct wf_bell *b, struct wf_hub *h)
+{
+    int rc;
+
+    *b = WF_BELL_NONE;
+    rc = b->epfd = wf_sys_epoll_create();
+    if (rc < 0)
+        return rc;
+    rc = b->fd = wf_sys_eventfd();
+    if (rc >= 0)
+        rc = wf_sys_epoll_ctl(b->epfd, EPOLL_CTL_ADD, b->fd, EPOLLIN | EPOLLET, DATA_SIGNAL);
+    if (rc >= 0)
+        rc = wf_sys_epoll_ctl(b->epfd, EPOLL_CTL_ADD, h->epfd, EPOLLIN, DATA_HUB);
+    if (rc < 0)
+        wf_bell_close(b);
+    return rc;
+}
+
+void wf_bell_close(struct wf_bell *b)
+{
+    if (b->fd >= 0)
+        wf_sys_close(b->fd);
+    if (b->epfd >= 0)
+        wf_sys_close(b->epfd);
+    *b = WF_BELL_NONE;
+}
+
+void wf_bell_ring(const struct wf_bell *b)
+{
+    epoll_write(b->fd);
 }
 
 void wf_hub_alarm_lower(struct wf_hub *h, uint64_t at_ns)

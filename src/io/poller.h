@@ -7,6 +7,8 @@
  *          sleep on the hub, where one event wakes one of them: so an idle worker sees a busy worker's
  *          events, and nobody hands roles around. One that is single for a time has its poller out of the hub, and the
  *          signal in its poller.
+ *          The signal is for whoever sleeps. Who must be found himself sleeps on a set of his own, which holds the hub
+ *          and a bell: he is woken like the others, and by his bell.
  * WHO      add, remove: any worker. harvest: any worker, at once on the same poller too.
  *
  * epoll.c is behind it; a completion port or kqueue could be.
@@ -42,8 +44,18 @@ struct wf_hub {
     uintptr_t first, last; /* its pollers' addresses, with nobody else's between; set once */
     /* the moment that the alarm is set to; WEFT_FOREVER: none. Written under lock, read by anyone. */
     struct wf_atomic_u64 alarm;
+    int roused; /* under lock: sleeps on the hub that are to end, less those that have; see wf_hub_rouse */
     struct wf_lock lock;
 };
+
+/* A place to sleep for one that can be called by itself. */
+struct wf_bell {
+    int epfd; /* the hub and fd; -1: not open */
+    int fd;   /* an eventfd; never read: edge-triggered */
+};
+
+#define WF_BELL_NONE \
+ ((struct wf_bell){-1, -1})
 
 /* What woke a sleeper. */
 struct wf_hub_wake {
@@ -79,13 +91,30 @@ unsigned wf_poller_harvest(struct wf_poller *p, bool foreign);
 /*
  * Sleep until something happens, or until timeout_ns from now (single: the alarm is not used). A single
  * worker's events are delivered at once and counted in *events; else *wake says whose to
- * harvest.
+ * harvest. bell: a place of its own, NULL: on the hub with the others.
  */
-void wf_hub_sleep(struct wf_hub *h, struct wf_poller *own, uint64_t timeout_ns,
-                  struct wf_hub_wake *wake, unsigned *events);
+void wf_hub_sleep(struct wf_hub *h, struct wf_poller *own, const struct wf_bell *bell,
+                  uint64_t timeout_ns, struct wf_hub_wake *wake, unsigned *events);
 
 /* End one sleep, from any thread. */
 void wf_hub_signal(struct wf_hub *h);
+
+/* End the sleep of one that sleeps on the hub, without knowing which: nobody sleeps there from now on until he has said
+ * that he is up, by wf_hub_roused. From any thread; once for each. */
+void wf_hub_rouse(struct wf_hub *h);
+void wf_hub_roused(struct wf_hub *h);
+
+/* 0 or a negative errno, nothing left open. */
+int wf_bell_open(struct wf_bell *b, struct wf_hub *h);
+void wf_bell_close(struct wf_bell *b);
+
+/* End the sleep at that bell, or the next one. From any thread. */
+void wf_bell_ring(const struct wf_bell *b);
+
+WF_INLINE bool wf_bell_is_open(const struct wf_bell *b)
+{
+    return b->epfd >= 0;
+}
 
 /* See that a sleeper on the hub wakes at that moment at the latest. */
 void wf_hub_alarm_lower(struct wf_hub *h, uint64_t at_ns);

@@ -42,6 +42,9 @@ static int blocking_spawn(const char *call, const weft_task_options *options, we
 
     if (!fn)
         return wf_misuse(-EINVAL, "%s: fn is NULL", call);
+    rc = wf_spawn_check_blocking(call, &p);
+    if (rc < 0)
+        return rc;
     if (!th) {
         wf_log("%s: called outside a task; plain threads use weft_spawn_blocking_on", call);
         return -EPERM;
@@ -93,6 +96,9 @@ int weft_spawn_blocking_on_at(const char *site, weft_runtime *rt, weft_task **t,
         return rc;
     if (!fn)
         return wf_misuse(-EINVAL, "weft_spawn_blocking_on: fn is NULL");
+    rc = wf_spawn_check_blocking("weft_spawn_blocking_on", &p);
+    if (rc < 0)
+        return rc;
     rc = wf_runtime_spawn_begin(rt);
     if (rc < 0)
         return rc;

@@ -12,7 +12,7 @@
  *          is the last one before a poll, and two workers do not pass a task back and forth.
  * INVARIANTS
  *     M1   A task is never polled by the worker that polled it last, if its runtime has two workers
- *          or more. While all others are stuck in their polls it waits for a stand-in. A single worker goes on by
+ *          or more, and it is not pinned. While all others are stuck in their polls it waits for a stand-in. A single worker goes on by
  *          itself, for most of the time it has none.
  *     M2   A worker neither sleeps nor searches while something lies in its own `away`. P2 of idle.c
  *          says that somebody is told of it; asleep or searching, that might be the one worker that
@@ -28,8 +28,7 @@
 #include "sched/worker.h"
 
 #if WF_MIGRATE
-/* In the upper half of a task's flags: the seat of the last poll, from 1. */
-# define WF_MIGRATE_SEAT  16
+/* In the upper half of a task's flags: the seat of the last poll, from 1. For a pinned task that is the same. */
 # define WF_MIGRATE_PAUSE 20000 /* ns */
 
 WF_INLINE void wf_migrate_init(struct wf_seat *s)
@@ -46,18 +45,18 @@ WF_INLINE bool wf_migrate_each_poll(const struct wf_worker *w)
 /* w is about to poll t. */
 WF_INLINE void wf_migrate_polled(const struct wf_worker *w, struct weft_task *t)
 {
-    uint32_t flags = wf_load_u32(&t->flags, WF_RELAXED) & ((1u << WF_MIGRATE_SEAT) - 1);
+    uint32_t flags = wf_load_u32(&t->flags, WF_RELAXED) & ((1u << WF_TASK_SEAT_SHIFT) - 1);
 
     /* relaxed: as in wf_task_set_flag */
-    wf_store_u32(&t->flags, flags | (w->seat->index + 1) << WF_MIGRATE_SEAT, WF_RELAXED);
+    wf_store_u32(&t->flags, flags | (w->seat->index + 1) << WF_TASK_SEAT_SHIFT, WF_RELAXED);
 }
 
 /* M1: true: w polled t last, and t is now for the others. */
 WF_INLINE bool wf_migrate_away(struct wf_worker *w, struct weft_task *t)
 {
     /* relaxed: the queue that t came from carried it */
-    if (w->rt->workers == 1 ||
-        wf_load_u32(&t->flags, WF_RELAXED) >> WF_MIGRATE_SEAT != w->seat->index + 1)
+    if (w->rt->workers == 1 || wf_task_flag(t, WF_TASK_F_PINNED) ||
+        wf_load_u32(&t->flags, WF_RELAXED) >> WF_TASK_SEAT_SHIFT != w->seat->index + 1)
         return false;
     wf_inject_push(&w->seat->away, t);
     wf_worker_notify(w);

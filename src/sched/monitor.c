@@ -113,7 +113,8 @@ static bool monitor_measure(struct wf_worker *w, uint64_t ticks)
     struct wf_look look = {.poll = wf_thread_poll_from(&w->thread),
                            .at_ns = wf_ticks_to_ns(ticks),
                            .queued = wf_load_u64(&s->ready.tail, WF_RELAXED) +
-                                     wf_load_u64(&s->backlog.tail, WF_RELAXED),
+                                     wf_load_u64(&s->backlog.tail, WF_RELAXED) +
+                                     wf_load_u64(&s->pins.queued, WF_RELAXED),
                            .injected = wf_load_u64(&s->counters.overflows, WF_RELAXED),
                            .slot = wf_seat_lifo(s)};
     struct wf_sys_call in;

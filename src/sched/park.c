@@ -150,7 +150,9 @@ bool wf_worker_work_waits(const struct weft_runtime *rt, const struct wf_seat *o
 /* Is there anything that this worker could do instead of sleeping? The fence is the one of wf_idle_sleep_begin. */
 static bool park_work_visible(const struct wf_worker *w)
 {
-    return wf_runtime_stopped(w->rt) || wf_worker_work_waits(w->rt, w->seat);
+    /* P5.g: the look at what it alone can do */
+    return wf_runtime_stopped(w->rt) || wf_worker_work_waits(w->rt, w->seat) ||
+           wf_pins_wait(&w->seat->pins);
 }
 
 static uint64_t park_next_timer(const struct weft_runtime *rt)
@@ -259,7 +261,8 @@ static void park_hook(weft_thread_hook *hook, struct wf_worker *w)
         hook(w->rt->set.config.hook_user);
 }
 
-static void park_sleep(struct wf_worker *w, uint64_t next, uint64_t until_ns)
+static void park_sleep(struct wf_worker *w, const struct wf_bell *bell, uint64_t next,
+                       uint64_t until_ns)
 {
     struct weft_runtime *rt = w->rt;
     struct wf_seat_counters *c = &w->seat->counters;
@@ -270,7 +273,7 @@ static void park_sleep(struct wf_worker *w, uint64_t next, uint64_t until_ns)
     /* relaxed: statistics */
     wf_store_u64(&c->parked_at, from, WF_RELAXED);
     wf_count_u64(&c->parks, 1);
-    wf_hub_sleep(&rt->hub, &w->home->poller, park_timeout(next, until_ns), &wake, &woken);
+    wf_hub_sleep(&rt->hub, &w->home->poller, bell, park_timeout(next, until_ns), &wake, &woken);
     w->last_sleep = wf_clock_now() - from;
     wf_store_u64(&c->parked_at, 0, WF_RELAXED);
     wf_monitor_touch(rt);
@@ -279,7 +282,8 @@ static void park_sleep(struct wf_worker *w, uint64_t next, uint64_t until_ns)
     if (woken)
         wf_count_u64(&c->io_events, woken);
     woken += park_collect(w, &wake);
-    if (woken == 0 && wf_inject_len(&rt->inject) == 0 && !w->searching)
+    if (woken == 0 && wf_inject_len(&rt->inject) == 0 && !w->searching &&
+        !wf_pins_wait(&w->seat->pins))
         wf_count_u64(&c->wakeups_idle, 1);
     /* P2.k: others could do some of it */
     if (woken > 1 && !rt->single)
@@ -289,6 +293,7 @@ static void park_sleep(struct wf_worker *w, uint64_t next, uint64_t until_ns)
 void wf_worker_park(struct wf_worker *w, uint64_t until_ns)
 {
     struct weft_runtime *rt = w->rt;
+    const struct wf_bell *bell;
 
     wf_single_look(w);
     park_hook(rt->set.config.on_thread_park, w);
@@ -301,6 +306,7 @@ void wf_worker_park(struct wf_worker *w, uint64_t until_ns)
         wf_stack_pool_wash_step();
         goto awake;
     }
+    bell = wf_pins_sleep_begin(w);
     wf_idle_sleep_begin(&rt->idle, w->searching);
     /* Also what the park hook spawned. */
     if (park_work_visible(w) || wf_seat_lifo(w->seat)) {
@@ -313,10 +319,11 @@ void wf_worker_park(struct wf_worker *w, uint64_t until_ns)
 
         if (wf_virtual_any())
             next = wf_clock_sleep(w, next, &jump);
-        park_sleep(w, next, until_ns);
+        park_sleep(w, bell, next, until_ns);
         if (wf_unlikely(jump) && !park_work_visible(w))
             (void)wf_clock_jump(w);
     }
+    wf_pins_sleep_end(w);
 awake:
     /* The clock has moved on: what is woken from here on is ready from now. */
     wf_account_restart(w);

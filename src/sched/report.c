@@ -200,7 +200,13 @@ static void report_what(struct wf_text *t, const weft_stall *s)
             wf_text_str(t, "the kernel");
         }
     }
-    wf_text_str(t, "; others do its work\n");
+    wf_text_str(t, "; others do its work");
+    if (s->pinned_waiting) {
+        wf_text_str(t, ", but for ");
+        wf_text_u64(t, s->pinned_waiting);
+        wf_text_str(t, s->pinned_waiting == 1 ? " pinned task that waits" : " pinned tasks that wait");
+    }
+    wf_text_str(t, "\n");
 }
 
 /* "    1: parse+0x31 (/usr/bin/server+0x1a31)": without a name, the offset is for addr2line. */
@@ -288,7 +294,8 @@ void wf_report_stall(struct wf_report *r, struct wf_worker *w, uint64_t held_ns,
                     .blocked = blocked,
                     .system_call = blocked ? (int)in->number : -1,
                     .system_call_name = blocked ? wf_syscall_name(in->number) : NULL,
-                    .frames = r->frames};
+                    .frames = r->frames,
+                    .pinned_waiting = wf_pins_len(&w->seat->pins)};
     bool first = !place || !place->told;
     bool tell = first && report_may(r, wf_clock_now());
 

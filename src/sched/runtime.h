@@ -116,6 +116,7 @@ struct weft_runtime {
     struct wf_atomic_u64 remote_schedules;
     struct wf_atomic_u64 spawned_outside;          /* from plain threads and other runtimes */
     struct wf_atomic_u64 deadlocks, locks_overdue; /* counted in src/sync */
+    struct wf_atomic_u32 pin_turn;                 /* of wf_pins_choose */
     struct wf_monitor monitor WF_ALIGNED(WF_CACHE_LINE);
     struct wf_pool pool WF_ALIGNED(WF_CACHE_LINE);
     struct wf_relief relief WF_ALIGNED(WF_CACHE_LINE);

@@ -26,6 +26,7 @@ int wf_seat_init_bare(struct wf_seat *s, struct weft_runtime *rt, unsigned index
     wf_rand_init(&s->rand, seed + index);
     wf_slab_cache_init(&s->slab);
     wf_stack_cache_init(&s->stacks);
+    wf_pins_init(&s->pins);
     wf_migrate_init(s);
     return 0;
 }
@@ -49,6 +50,7 @@ int wf_seat_init(struct wf_seat *s, struct weft_runtime *rt, unsigned index, boo
 void wf_seat_release_bare(struct wf_seat *s)
 {
     wf_assert(!wf_seat_lifo(s));
+    wf_pins_release(&s->pins);
     wf_stack_cache_release(&s->stacks);
     wf_slab_cache_release(&s->slab);
     wf_deque_release(&s->backlog);
@@ -71,6 +73,8 @@ struct weft_task *wf_seat_drain(struct wf_seat *s)
         t = wf_deque_take_oldest(&s->ready);
     if (!t)
         t = wf_deque_take_newest(&s->backlog);
+    if (!t)
+        t = wf_pins_left(&s->pins);
     return t ? t : wf_migrate_left(s);
 }
 

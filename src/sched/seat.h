@@ -16,6 +16,7 @@
 #include "io/poller.h"
 #include "sched/deque.h"
 #include "sched/inject.h"
+#include "sched/pins.h"
 #include "task/current.h"
 #include "time/wheel.h"
 
@@ -64,6 +65,7 @@ struct wf_seat {
     /* holder adds, anyone takes */
     struct wf_deque ready;   /* woken tasks, in the order of readiness */
     struct wf_deque backlog; /* tasks never polled */
+    struct wf_pins pins; /* tasks that its worker alone polls */
 #if WF_MIGRATE
     struct wf_inject away; /* migrate.h: polled here last, for others only */
     bool away_turn;        /* holder only */

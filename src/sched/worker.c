@@ -137,7 +137,9 @@ static void worker_woken(struct wf_scheduler *sched, struct weft_task *t)
     /* relaxed: who notified the task is alone with it */
     wf_count_u64(&t->wakes, 1);
     wf_store_u64(&t->ready_at, wf_thread_stamp(th), WF_RELAXED);
-    if (wf_likely(th && th->sched == sched))
+    if (wf_unlikely(wf_task_flag(t, WF_TASK_F_PINNED)))
+        wf_pins_push(wf_runtime_of(sched), th, t);
+    else if (wf_likely(th && th->sched == sched))
         worker_woken_here(wf_worker_of(th), t);
     else
         wf_runtime_inject(wf_runtime_of(sched), t);
@@ -151,10 +153,17 @@ static void worker_spawned(struct wf_scheduler *sched, struct wf_thread *th, str
     if (wf_unlikely(!th || th->sched != sched)) {
         /* relaxed: a statistic, and one half of wf_runtime_alive */
         wf_add_u64(&wf_runtime_of(sched)->spawned_outside, 1, WF_RELAXED);
-        wf_runtime_inject(wf_runtime_of(sched), t);
+        if (wf_task_flag(t, WF_TASK_F_PINNED))
+            wf_pins_push(wf_runtime_of(sched), th, t);
+        else
+            wf_runtime_inject(wf_runtime_of(sched), t);
         return;
     }
     w = wf_worker_of(th);
+    if (wf_unlikely(wf_task_flag(t, WF_TASK_F_PINNED))) {
+        wf_pins_push(w->rt, th, t);
+        return;
+    }
     held = !th->task || wf_seat_enter(w->seat);
     if (wf_unlikely(!held) && !worker_enter_taken(w, t, &held))
         return;
@@ -184,6 +193,7 @@ void wf_worker_wake_patient(weft_wakeable *target)
 
 const struct wf_scheduler_ops wf_worker_ops = {.woken = worker_woken,
                                                .spawned = worker_spawned,
+                                               .pin = wf_pins_choose,
                                                .spawned_blocking = wf_pool_spawned,
                                                .cancelled_blocking = wf_pool_cancelled};
 
@@ -243,7 +253,7 @@ static unsigned worker_look_elsewhere(struct wf_worker *w, uint64_t now)
     return woken;
 }
 
-/* Is nothing ready here? */
+/* Is nothing ready here that others could do? */
 static bool worker_alone(const struct wf_worker *w)
 {
     return !wf_seat_lifo(w->seat) && wf_deque_len(&w->seat->ready) == 0 &&
@@ -274,7 +284,8 @@ WF_NOINLINE static void worker_look(struct wf_worker *w)
     }
     /* A single worker with nothing to do asks when it sleeps, by the same call. relaxed: see
      * wf_poller_add */
-    if (wf_load_u32(&home->poller.watched, WF_RELAXED) && !(w->rt->single && worker_alone(w)))
+    if (wf_load_u32(&home->poller.watched, WF_RELAXED) &&
+        !(w->rt->single && worker_alone(w) && !wf_pins_wait(&s->pins)))
         woken += wf_worker_harvest(w, &home->poller);
     if (woken)
         wf_account_arrived(w);
@@ -340,20 +351,35 @@ WF_INLINE struct weft_task *worker_next(struct wf_worker *w)
     return t ? t : worker_take_injected(w);
 }
 
-/* The same, and what other workers have handed on. */
+/* The same, and what is pinned here, and what other workers have handed on. */
 WF_INLINE struct weft_task *worker_take(struct wf_worker *w)
 {
-    struct weft_task *t = wf_migrate_take_in_turn(w);
+    bool pins = wf_pins_used(&w->seat->pins);
+    struct weft_task *t = wf_unlikely(pins) ? wf_pins_take_in_turn(w) : NULL;
 
     if (!t)
+        t = wf_migrate_take_in_turn(w);
+    if (!t)
         t = worker_next(w);
-    return t ? t : wf_migrate_take(w);
+    if (!t)
+        t = wf_migrate_take(w);
+    return wf_unlikely(pins) && !t ? wf_pins_take(w) : t;
+}
+
+/* A task that is ready as its poll ends. */
+WF_INLINE void worker_requeue(struct wf_worker *w, struct weft_task *t)
+{
+    if (wf_unlikely(wf_task_flag(t, WF_TASK_F_PINNED)))
+        wf_pins_push_here(&w->seat->pins, t);
+    else
+        wf_worker_push_ready(w, t);
 }
 
 /* May a task that yields be polled again on the spot? */
 static bool worker_may_repeat(const struct wf_worker *w)
 {
-    return worker_alone(w) && !wf_migrate_each_poll(w);
+    return worker_alone(w) && !(wf_pins_used(&w->seat->pins) && wf_pins_wait(&w->seat->pins)) &&
+           !wf_migrate_each_poll(w);
 }
 
 /* How often a lone task that yields may be polled before the books are kept again. */
@@ -464,6 +490,8 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
     } else {
         cancelled = (wf_task_state_start(t) & WF_TASK_CANCELLED) != 0;
     }
+    /* I1 of pins.h */
+    wf_debug_assert(!wf_task_flag(t, WF_TASK_F_PINNED) || wf_pins_seat_of(t) == s->index);
     wf_migrate_polled(w, t);
     /* relaxed: the thread itself, and glances of the monitor's */
     wf_store_ptr(&th->task_to_read, t, WF_RELAXED);
@@ -489,12 +517,12 @@ WF_INLINE void worker_poll(struct wf_worker *w, struct weft_task *t)
     if (result == WF_POLL_PENDING) {
         if (wf_task_state_park(t)) {
             wf_store_u64(&t->ready_at, wf_thread_poll_from(th), WF_RELAXED);
-            wf_worker_push_ready(w, t);
+            worker_requeue(w, t);
         }
     } else if (result == WF_POLL_YIELD) {
         wf_task_set_flag(t, WF_TASK_F_YIELDED, true);
         wf_store_u64(&t->ready_at, wf_thread_poll_from(th), WF_RELAXED);
-        wf_worker_push_ready(w, t);
+        worker_requeue(w, t);
     } else {
         worker_finish(w, t);
     }

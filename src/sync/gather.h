@@ -28,6 +28,8 @@
 
 #include "sync/group.h"
 
+#include <weft/join_set.h>
+
 struct wf_gather;
 
 struct wf_gather_kind {
@@ -90,6 +92,11 @@ void wf_sweep(struct wf_gather *gt, struct wf_sweep *s);
 
 void wf_gather_detach_all(struct wf_gather *gt);
 int wf_gather_set_deadline(struct wf_gather *gt, uint64_t at);
+
+/* join_set.c: a new one; local: its tasks are pinned to one worker. 0, or as weft_join_set_new_with. */
+int wf_join_set_new(const char *call, weft_join_set **set, const weft_join_set_options *options,
+                    bool local);
+struct wf_group *wf_join_set_group(const weft_join_set *set);
 
 /* Give the handle up: cancel, after grace, and wait where that is possible. 0, or -ETIMEDOUT: not all ended within
  * grace. */

@@ -62,6 +62,17 @@ static void group_unreserve(struct wf_birth *b)
         (void)wf_runtime_spawn_end(b->rt, 0);
 }
 
+/* Is it right where it is to run? */
+static int group_check_place(const struct wf_group *g, const char *call, const struct wf_birth *b,
+                             struct wf_group_spawn *what)
+{
+    what->task.pin = g->pin;
+    if (wf_unlikely(b->blocking && g->local))
+        return wf_misuse(-EINVAL, "%s: the tasks of a local set cannot be on the blocking pool", call);
+    return b->blocking ? wf_spawn_check_blocking(call, &what->task)
+                       : wf_spawn_check_pin(call, &b->rt->sched, &what->task);
+}
+
 static struct weft_task *group_new_task(const struct wf_birth *b, const struct wf_spawn *p)
 {
     if (b->blocking)
@@ -82,6 +93,8 @@ int wf_group_conceive(struct wf_group *g, const char *call, struct wf_group_spaw
         return rc;
     b->blocking = what->blocking;
     rc = group_destination(g, call, b);
+    if (wf_likely(rc == 0))
+        rc = group_check_place(g, call, b, what);
     if (wf_unlikely(rc != 0))
         return rc;
     rc = group_reserve(b, call);

@@ -65,6 +65,8 @@ struct wf_group {
     const struct wf_group_kind *kind;
     weft_runtime *rt;                  /* where children run; NULL: where they are spawned */
     const weft_task_options *defaults; /* of children; NULL: none */
+    bool local;                        /* children are for one worker alone, */
+    uint32_t pin;                      /* by these flags; 0: there is only one */
     /* under the lock */
     struct wf_list all; /* in the order of spawning */
     uint64_t count;     /* of those in it */

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * join_set.c - tasks that somebody started and waits for together: the calls. What they stand on is in gather.c.
+ * join_set.c - tasks that somebody started and waits for together: the calls. What they stand on is in gather.c. A local
+ * set is one whose tasks are pinned to one worker (sched/pins.h).
  */
 #include "sync/gather.h"
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "sched/runtime.h"
+#include "task/current.h"
 #include "task/thread_wait.h"
 
 #include <errno.h>
@@ -37,20 +40,35 @@ static const struct wf_gather_kind set_kind = {.taken = set_taken,
                                                .destroy = set_destroy,
                                                .noun = "a join set"};
 
-int weft_join_set_new_with(weft_join_set **set, const weft_join_set_options *options)
+/* To the calling worker, or any of the runtime that was given. */
+static void set_pin(struct wf_group *g, struct wf_thread *th)
+{
+    if (!g->rt)
+        g->rt = wf_runtime_of(th->sched);
+    g->local = true;
+    g->pin = g->rt->sched.ops->pin(&g->rt->sched, th);
+}
+
+int wf_join_set_new(const char *call, weft_join_set **set, const weft_join_set_options *options,
+                    bool local)
 {
     static const weft_join_set_options none;
     const weft_join_set_options *o = options ? options : &none;
+    struct wf_thread *th = wf_thread_self();
     weft_join_set *s;
     int rc;
 
     if (!set)
-        return wf_misuse(-EINVAL, "weft_join_set_new_with: set is NULL");
+        return wf_misuse(-EINVAL, "%s: set is NULL", call);
+    if (local && !o->runtime && !th)
+        return wf_misuse(-EPERM, "%s: called outside a task, and no runtime was given", call);
     s = wf_sys_calloc(1, sizeof(*s));
     if (!s)
         return -ENOMEM;
     wf_gather_init(&s->gather, &set_kind, o->ordered);
     s->gather.group.rt = o->runtime;
+    if (local)
+        set_pin(&s->gather.group, th);
     if (o->name)
         memcpy(s->name, o->name, strnlen(o->name, sizeof(s->name) - 1));
     if (o->defaults) {
@@ -66,11 +84,21 @@ int weft_join_set_new_with(weft_join_set **set, const weft_join_set_options *opt
     return 0;
 }
 
+int weft_join_set_new_with(weft_join_set **set, const weft_join_set_options *options)
+{
+    return wf_join_set_new("weft_join_set_new_with", set, options, false);
+}
+
 weft_join_set *weft_join_set_new(void)
 {
     weft_join_set *set = NULL;
 
-    return weft_join_set_new_with(&set, NULL) == 0 ? set : NULL;
+    return wf_join_set_new("weft_join_set_new", &set, NULL, false) == 0 ? set : NULL;
+}
+
+struct wf_group *wf_join_set_group(const weft_join_set *set)
+{
+    return wf_unconst(&set->gather.group);
 }
 
 static bool set_check(const weft_join_set *set, const char *call)

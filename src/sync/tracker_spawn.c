@@ -46,7 +46,11 @@ static int tracked_start(weft_task_tracker *tr, struct wf_scheduler *s, const st
     struct wf_thread *th = wf_thread_self();
     struct weft_task *t;
     struct tracked *r;
+    int rc = blocking ? wf_spawn_check_blocking("weft_task_tracker_spawn_blocking", p)
+                      : wf_spawn_check_pin("weft_task_tracker_spawn", s, p);
 
+    if (rc < 0)
+        return rc;
     wf_tracker_enter(tr);
     t = tracked_new(th, s, p, blocking);
     if (!t) {

@@ -40,11 +40,33 @@ static int spawn_set_extra(struct weft_task *t, const weft_task_options *o)
     return 0;
 }
 
+int wf_spawn_check_pin(const char *call, const struct wf_scheduler *s, const struct wf_spawn *p)
+{
+    const struct wf_thread *th;
+
+    if (wf_likely(!p->options || !p->options->pinned || p->pin))
+        return 0;
+    th = wf_thread_self();
+    if (th && th->sched == s)
+        return 0;
+    return wf_misuse(-EINVAL, "%s: a pinned task is spawned by a task of the same runtime; see "
+                              "weft_local_set for others", call);
+}
+
+int wf_spawn_check_blocking(const char *call, const struct wf_spawn *p)
+{
+    if (wf_likely((!p->options || !p->options->pinned) && !p->pin))
+        return 0;
+    return wf_misuse(-EINVAL, "%s: a task on the blocking pool cannot be pinned", call);
+}
+
 /* The fields that both kinds share. 0 or -ENOMEM, and then the header is freed. th stays right: the user's
  * inherit may not await. A function of its own, so that tests/structure/tls.py finds it. */
 WF_NOINLINE static int spawn_init(struct wf_thread *th, struct weft_task *t, struct wf_scheduler *s,
-                                  const struct wf_task_type *type, const weft_task_options *o)
+                                  const struct wf_task_type *type, const struct wf_spawn *p)
 {
+    const weft_task_options *o = p->options;
+    uint32_t flags = p->pin;
     int rc = 0;
 
     t->wakeable.type = &type->wakeable;
@@ -62,9 +84,11 @@ WF_NOINLINE static int spawn_init(struct wf_thread *th, struct weft_task *t, str
     t->extra = NULL;
     t->joiner = NULL;
     t->result = 0;
-    wf_store_u32(&t->flags, 0, WF_RELAXED);
     if (wf_unlikely(o && (o->name || o->stack_size)))
         rc = spawn_set_extra(t, o);
+    if (wf_unlikely(o && o->pinned) && !flags)
+        flags = s->ops->pin(s, th);
+    wf_store_u32(&t->flags, flags, WF_RELAXED);
     if (wf_unlikely(rc == 0 && th && th->task && th->task->extra && th->task->extra->locals))
         rc = wf_locals_inherit(t, th->task);
     if (wf_unlikely(rc < 0))
@@ -79,7 +103,7 @@ WF_INLINE struct weft_task *spawn_new(struct wf_thread *th, struct wf_scheduler 
                   (p->behind ? wf_task_tail_size(p->copy_size) + p->behind : p->copy_size);
     struct weft_task *t = wf_slab_alloc(th ? th->slab : NULL, size);
 
-    if (wf_unlikely(!t) || spawn_init(th, t, s, type, p->options) < 0)
+    if (wf_unlikely(!t) || spawn_init(th, t, s, type, p) < 0)
         return NULL;
     t->fn = p->fn;
     t->arg = p->arg;
@@ -290,6 +314,15 @@ weft_task *weft_spawn_copy_at(const char *site, weft_fn *fn, const void *args, s
     return t;
 }
 
+weft_task *weft_spawn_local_at(const char *site, weft_fn *fn, void *arg)
+{
+    weft_task_options o = {.site = site, .pinned = true};
+    weft_task *t = NULL;
+
+    wf_spawn_fiber("weft_spawn_local", &t, &(struct wf_spawn){.options = &o, .fn = fn, .arg = arg});
+    return t;
+}
+
 weft_task_options wf_spawn_sited(const char *site, const weft_task_options *options)
 {
     weft_task_options o = options ? *options : (weft_task_options){0};
@@ -350,6 +383,11 @@ weft_task *(weft_spawn)(weft_fn *fn, void *arg)
     return weft_spawn_at(NULL, fn, arg);
 }
 
+weft_task *(weft_spawn_local)(weft_fn *fn, void *arg)
+{
+    return weft_spawn_local_at(NULL, fn, arg);
+}
+
 weft_task *(weft_spawn_copy)(weft_fn *fn, const void *args, size_t size)
 {
     return weft_spawn_copy_at(NULL, fn, args, size);
@@ -389,6 +427,8 @@ int wf_spawn_fiber_on(struct wf_scheduler *s, weft_task **out, const weft_task_o
     struct weft_task *t;
     int rc = wf_spawn_check("weft_spawn_on", &p);
 
+    if (rc == 0)
+        rc = wf_spawn_check_pin("weft_spawn_on", s, &p);
     if (rc < 0)
         return rc;
     t = wf_task_new_fiber(th, s, &p);
@@ -409,6 +449,8 @@ int wf_spawn_async_on(struct wf_scheduler *s, weft_task **out, const weft_task_o
     struct weft_task *t;
     int rc = wf_spawn_check("weft_spawn_async", &p);
 
+    if (rc == 0)
+        rc = wf_spawn_check_pin("weft_spawn_async", s, &p);
     if (rc < 0)
         return rc;
     t = wf_task_new_async(th, s, &p);

@@ -88,7 +88,8 @@ struct weft_task {
 
     int32_t result;             /* published by COMPLETE */
     struct wf_atomic_u32 flags; /* WF_TASK_F_...; written by its runner, read by anyone. The upper
-                                   half is for sched/migrate.h */
+                                   half is a seat's index, from 1: see sched/pins.h and
+                                   sched/migrate.h */
 
     union {
         weft_fn *fn;                  /* a fiber's, before its first poll */
@@ -100,6 +101,9 @@ struct weft_task {
 #define WF_TASK_F_YIELDED 1u /* queued by a yield: RUNNING was kept */
 #define WF_TASK_F_BEGUN   2u /* a fiber that has its stack */
 #define WF_TASK_F_HELD    4u /* a stackless one that has held something: see hold.h */
+#define WF_TASK_F_PINNED  8u /* one worker alone polls it; set once before publish */
+
+#define WF_TASK_SEAT_SHIFT 16
 
 _Static_assert(sizeof(struct weft_task) == 128, "the task header grew");
 _Static_assert(offsetof(struct weft_task, state) == WF_SLAB_STATE, "the slab looks for it there");
@@ -173,6 +177,9 @@ struct wf_scheduler_ops {
     void (*woken)(struct wf_scheduler *s, struct weft_task *t);
     /* A new task. From any thread; th is the calling one's, or NULL. */
     void (*spawned)(struct wf_scheduler *s, struct wf_thread *th, struct weft_task *t);
+    /* The flags that a new task is pinned by which th, or another thread if it is NULL, spawns: to th's worker, if it
+     * has one, else to any. 0: all tasks are on one thread anyway. */
+    uint32_t (*pin)(struct wf_scheduler *s, struct wf_thread *th);
     /* The same for the blocking pool, with a reference for its queue; and one there was cancelled, and claimed by the
      * caller. */
     void (*spawned_blocking)(struct wf_scheduler *s, struct wf_thread *th, struct weft_task *t);
@@ -197,10 +204,15 @@ struct wf_spawn {
     size_t copy_size;
     const weft_async_type *async; /* a stackless task: in place of fn. copy is its state */
     size_t behind;                /* more bytes in the same slot: wf_task_behind. 0: none */
+    uint32_t pin;                 /* flags of wf_scheduler_ops.pin: it is pinned to that worker */
 };
 
 /* Is it right to spawn? 0, or -EINVAL with a message. */
 int wf_spawn_check(const char *call, const struct wf_spawn *p);
+
+/* Can a task of s be pinned to the calling worker, if it is to be? And it cannot be on the blocking pool. The same. */
+int wf_spawn_check_pin(const char *call, const struct wf_scheduler *s, const struct wf_spawn *p);
+int wf_spawn_check_blocking(const char *call, const struct wf_spawn *p);
 
 /* The options of a spawn: a copy, with the place of the call unless they have one. options may be NULL. */
 weft_task_options wf_spawn_sited(const char *site, const weft_task_options *options);

@@ -147,7 +147,7 @@ static bool park(bool searching)
             model_reached(searching ? STAYED : TOKEN_AWAKE);
     } else {
         model_reached(SLEPT);
-        wf_hub_sleep(&hub, NULL, UINT64_MAX, &wake, &n);
+        wf_hub_sleep(&hub, NULL, NULL, UINT64_MAX, &wake, &n);
         called = wf_idle_sleep_end(&idle);
         if (called)
             model_reached(TOKEN_TAKEN);

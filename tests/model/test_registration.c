@@ -93,7 +93,7 @@ static void sleeper_sleep(struct sleeper *s)
         return;
     }
     while (!sleeper_take(s))
-        wf_hub_sleep(s->hub, s->poller, UINT64_MAX, &wake, &n);
+        wf_hub_sleep(s->hub, s->poller, NULL, UINT64_MAX, &wake, &n);
 }
 
 static struct sleeper *task_enter(unsigned i)
@@ -265,7 +265,7 @@ static void driver(void)
         struct wf_hub_wake wake;
         unsigned n;
 
-        wf_hub_sleep(&hub, NULL, UINT64_MAX, &wake, &n);
+        wf_hub_sleep(&hub, NULL, NULL, UINT64_MAX, &wake, &n);
         for (unsigned i = 0; i < wake.pollers; i++)
             (void)wf_poller_harvest(wake.ready[i], wake.ready[i] != pollers[1]);
     }
