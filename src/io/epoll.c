@@ -14,7 +14,7 @@
  *     E3   A bell's set has the hub level-triggered: it is ready while the hub has an edge that nobody has taken. So it
  *          may end the sleeps of several for one edge, which one of them takes, and never none.
  *     E4   While somebody is roused the signal is level-triggered in the hub: it was written, is never read, and so
- *          ends each sleep there at once.
+ *          ends each sleep there at once. Those that were not meant give way meanwhile.
  */
 #include "base/assert.h"
 #include "base/sys.h"
@@ -277,22 +277,37 @@ static void epoll_set_signal(struct wf_hub *h, uint32_t how)
 
 void wf_hub_rouse(struct wf_hub *h)
 {
+    uint32_t roused;
+
     /* For a first time it may never have been written. */
     epoll_write(h->signalfd);
     wf_lock(&h->lock);
     /* E4.a: nobody sleeps on. Unless who is called was up before. */
-    if (++h->roused == 1)
+    roused = wf_load_u32(&h->roused, WF_RELAXED) + 1;
+    wf_store_u32(&h->roused, roused, WF_RELAXED);
+    if (roused == 1)
         epoll_set_signal(h, 0);
     wf_unlock(&h->lock);
 }
 
 void wf_hub_roused(struct wf_hub *h)
 {
+    uint32_t roused;
+
     wf_lock(&h->lock);
     /* E4.b: all that were called are up. The level is an edge once more, which ends one sleep in vain. */
-    if (--h->roused == 0)
+    roused = wf_load_u32(&h->roused, WF_RELAXED) - 1;
+    if (roused == 0)
         epoll_set_signal(h, EPOLLET);
+    wf_store_u32(&h->roused, roused, WF_RELAXED);
     wf_unlock(&h->lock);
+}
+
+void wf_hub_give_way(const struct wf_hub *h)
+{
+    /* relaxed: a courtesy */
+    if (wf_unlikely(wf_load_u32(&h->roused, WF_RELAXED)))
+        wf_sys_thread_yield();
 }
 
 int wf_bell_open(struct wf_bell *b, struct wf_hub *h)

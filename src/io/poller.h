@@ -44,7 +44,8 @@ struct wf_hub {
     uintptr_t first, last; /* its pollers' addresses, with nobody else's between; set once */
     /* the moment that the alarm is set to; WEFT_FOREVER: none. Written under lock, read by anyone. */
     struct wf_atomic_u64 alarm;
-    int roused; /* under lock: sleeps on the hub that are to end, less those that have; see wf_hub_rouse */
+    /* sleeps on the hub that are to end, less those that have: see wf_hub_rouse. Written under lock */
+    struct wf_atomic_u32 roused;
     struct wf_lock lock;
 };
 
@@ -103,6 +104,9 @@ void wf_hub_signal(struct wf_hub *h);
  * that he is up, by wf_hub_roused. From any thread; once for each. */
 void wf_hub_rouse(struct wf_hub *h);
 void wf_hub_roused(struct wf_hub *h);
+
+/* By one whose sleep there has ended, and who was not meant, as it seems. */
+void wf_hub_give_way(const struct wf_hub *h);
 
 /* 0 or a negative errno, nothing left open. */
 int wf_bell_open(struct wf_bell *b, struct wf_hub *h);

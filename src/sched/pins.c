@@ -151,6 +151,10 @@ void wf_pins_sleep_end(struct wf_worker *w)
     /* P5.f: up. relaxed: only this worker lies down */
     bool called = wf_swap_u32(&p->sleeps, WF_BED_NONE, WF_RELAXED) == WF_BED_NONE;
 
-    if (wf_unlikely(called && on_hub))
+    if (wf_likely(!on_hub))
+        return;
+    if (wf_unlikely(called))
         wf_hub_roused(&w->rt->hub);
+    else
+        wf_hub_give_way(&w->rt->hub);
 }

@@ -2,10 +2,11 @@
 /*
  * events.c - epoll, eventfd, timerfd, listening sockets and POSIX threads, for the models of a whole runtime.
  *
- * IDEA     Edge-triggered sets alone, as the driver uses them. An item of a set is raised by an edge (a write, an
+ * IDEA     Edge-triggered items mostly, as the driver uses them. An item of a set is raised by an edge (a write, an
  *          expiry, a raised item in a set that is itself an item) and lowered by being reported. Of
  *          several threads that wait for one set, any may be the one that reports it. What lasts,
- *          the level, is looked at when an item is modified.
+ *          the level, is looked at when an item is modified. A level-triggered item is a descriptor as it is at the
+ *          moment; a set among these has items that are no sets, or edge-triggered.
  *          The alarm is a limit of every wait for a set that holds it, so it goes off when time passes:
  *          see thread.c.
  */
@@ -121,17 +122,37 @@ static void file_raise(int fd, uint32_t events)
             (void)items_raise(100 + i, EPOLLIN);
 }
 
+/* Without level-triggered sets in it. */
 static bool set_has_raised(const struct file *set)
 {
-    for (int k = 0; k < ITEMS_MAX; k++)
-        if (set->items[k].fd >= 0 && set->items[k].raised)
+    for (int k = 0; k < ITEMS_MAX; k++) {
+        const struct item *item = &set->items[k];
+
+        if (item->fd >= 0 && (item->events & EPOLLET ? item->raised : file_of(item->fd)->level))
             return true;
+    }
     return false;
 }
 
 static uint32_t file_level(const struct file *f)
 {
     return f->kind == FILE_SET ? (set_has_raised(f) ? (uint32_t)EPOLLIN : 0) : f->level;
+}
+
+/* What it has to report, at the moment. */
+static uint32_t item_raised(const struct item *item)
+{
+    if (item->fd < 0)
+        return 0;
+    return item->events & EPOLLET ? item->raised : file_level(file_of(item->fd)) & item->events;
+}
+
+static bool set_is_ready(const struct file *set)
+{
+    for (int k = 0; k < ITEMS_MAX; k++)
+        if (item_raised(&set->items[k]))
+            return true;
+    return false;
 }
 
 int wf_sys_epoll_ctl(int epfd, int op, int fd, uint32_t events, uint64_t data)
@@ -164,7 +185,6 @@ int wf_sys_epoll_ctl(int epfd, int op, int fd, uint32_t events, uint64_t data)
     }
     item = item ? item : free_item;
     CHECK(item);
-    CHECK(events & EPOLLET);
     *item = (struct item){.fd = fd, .events = events, .data = data};
     if (file_level(f))
         file_raise(fd, file_level(f));
@@ -172,7 +192,7 @@ int wf_sys_epoll_ctl(int epfd, int op, int fd, uint32_t events, uint64_t data)
 }
 
 /* The earliest alarm among the items; UINT64_MAX: none. */
-static uint64_t set_alarm(const struct file *set)
+static uint64_t set_own_alarm(const struct file *set)
 {
     uint64_t at = UINT64_MAX;
 
@@ -181,6 +201,21 @@ static uint64_t set_alarm(const struct file *set)
 
         if (f && f->kind == FILE_TIMER && f->at && f->at < at)
             at = f->at;
+    }
+    return at;
+}
+
+/* And of the level-triggered sets among them. */
+static uint64_t set_alarm(const struct file *set)
+{
+    uint64_t at = set_own_alarm(set);
+
+    for (int k = 0; k < ITEMS_MAX; k++) {
+        const struct item *item = &set->items[k];
+        const struct file *f = item->fd >= 0 ? file_of(item->fd) : NULL;
+
+        if (f && f->kind == FILE_SET && !(item->events & EPOLLET) && set_own_alarm(f) < at)
+            at = set_own_alarm(f);
     }
     return at;
 }
@@ -202,13 +237,14 @@ static int set_report(struct file *set, struct epoll_event *events, int max)
     timers_expire();
     for (int k = 0; k < ITEMS_MAX && n < max; k++) {
         struct item *item = &set->items[k];
+        uint32_t raised = item_raised(item);
         uint32_t level = item->fd >= 0 ? file_level(file_of(item->fd)) : 0;
 
-        if (item->fd < 0 || !item->raised)
+        if (!raised)
             continue;
         /* What has passed meanwhile is not reported. */
-        if (item->raised & level)
-            events[n++] = (struct epoll_event){.events = item->raised & level,
+        if (raised & level)
+            events[n++] = (struct epoll_event){.events = raised & level,
                                                .data.u64 = item->data};
         item->raised = 0;
     }
@@ -224,7 +260,7 @@ static bool set_ready(void *arg)
 {
     const struct set_wait *w = arg;
 
-    return set_has_raised(w->set) || set_alarm(w->set) <= model_clock();
+    return set_is_ready(w->set) || set_alarm(w->set) <= model_clock();
 }
 
 int wf_sys_epoll_wait(int epfd, struct epoll_event *events, int max, uint64_t timeout_ns)
