@@ -135,7 +135,8 @@ const struct wf_bell *wf_pins_sleep_begin(struct wf_worker *w)
 {
     const struct wf_bell *bell = w->rt->single ? NULL : pins_bell(w);
 
-    /* P5.e: where. release: the bell; pairs with pins_push_remote. The fence comes with P2.d. */
+    /* P5.e: where. release: the bell; pairs with pins_push_remote. The fence is the one of
+     * wf_idle_sleep_begin. */
     wf_store_u32(&w->seat->pins.sleeps,
                  w->rt->single ? WF_BED_OWN
                  : bell        ? WF_BED_BELL

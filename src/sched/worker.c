@@ -351,19 +351,25 @@ WF_INLINE struct weft_task *worker_next(struct wf_worker *w)
     return t ? t : worker_take_injected(w);
 }
 
-/* The same, and what is pinned here, and what other workers have handed on. */
-WF_INLINE struct weft_task *worker_take(struct wf_worker *w)
+/* The same, and what other workers have handed on. */
+WF_INLINE struct weft_task *worker_take_shared(struct wf_worker *w)
 {
-    bool pins = wf_pins_used(&w->seat->pins);
-    struct weft_task *t = wf_unlikely(pins) ? wf_pins_take_in_turn(w) : NULL;
+    struct weft_task *t = wf_migrate_take_in_turn(w);
 
     if (!t)
-        t = wf_migrate_take_in_turn(w);
-    if (!t)
         t = worker_next(w);
-    if (!t)
-        t = wf_migrate_take(w);
-    return wf_unlikely(pins) && !t ? wf_pins_take(w) : t;
+    return t ? t : wf_migrate_take(w);
+}
+
+/* The same, and what is pinned here. Who pins nothing pays for one look. */
+WF_INLINE struct weft_task *worker_take(struct wf_worker *w)
+{
+    struct weft_task *t;
+
+    if (wf_pins_used(&w->seat->pins) && (t = wf_pins_take_in_turn(w)))
+        return t;
+    t = worker_take_shared(w);
+    return t || !wf_pins_used(&w->seat->pins) ? t : wf_pins_take(w);
 }
 
 /* A task that is ready as its poll ends. */

@@ -119,6 +119,7 @@ static ssize_t set_spawn(const char *call, weft_join_set *set, const char *site,
     if (!set_check(set, call))
         return -EINVAL;
     o = wf_spawn_sited(site, options ? options : set->gather.group.defaults);
+    o.pinned = o.pinned || set->gather.group.pin;
     what->task.options = &o;
     what->tag = options ? options->tag : (uint64_t)(uintptr_t)what->task.arg;
     return wf_group_spawn(&set->gather.group, call, what);

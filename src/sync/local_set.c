@@ -68,8 +68,8 @@ static int local_join(weft_task *t, int *result)
 int weft_local_set_run_at(const char *site, weft_local_set *set, weft_fn *fn, void *arg,
                           int *result)
 {
-    const weft_task_options options = {.site = site};
     const struct wf_group *g = local_check(set, "weft_local_set_run");
+    const weft_task_options options = {.site = site, .pinned = g && g->pin};
     struct wf_spawn p = {.options = &options, .fn = fn, .arg = arg};
     struct wf_thread *th = wf_thread_self();
     bool outside;

@@ -26,8 +26,17 @@ static int spawn_check_options(const weft_task_options *o)
     return 0;
 }
 
-static int spawn_set_extra(struct weft_task *t, const weft_task_options *o)
+/* What few options ask for. 0 or -ENOMEM. */
+WF_COLD static int spawn_special(struct wf_thread *th, struct weft_task *t,
+                                 const struct wf_spawn *p)
 {
+    const weft_task_options *o = p->options;
+
+    if (o->pinned)
+        /* relaxed: published by wf_task_publish */
+        wf_store_u32(&t->flags, p->pin ? p->pin : t->sched->ops->pin(t->sched, th), WF_RELAXED);
+    if (!o->name && !o->stack_size)
+        return 0;
     t->extra = wf_sys_calloc(1, sizeof(*t->extra));
     if (!t->extra)
         return -ENOMEM;
@@ -44,7 +53,7 @@ int wf_spawn_check_pin(const char *call, const struct wf_scheduler *s, const str
 {
     const struct wf_thread *th;
 
-    if (wf_likely(!p->options || !p->options->pinned || p->pin))
+    if (wf_likely(!p->options || !p->options->pinned) || p->pin)
         return 0;
     th = wf_thread_self();
     if (th && th->sched == s)
@@ -55,7 +64,7 @@ int wf_spawn_check_pin(const char *call, const struct wf_scheduler *s, const str
 
 int wf_spawn_check_blocking(const char *call, const struct wf_spawn *p)
 {
-    if (wf_likely((!p->options || !p->options->pinned) && !p->pin))
+    if (wf_likely(!p->options || !p->options->pinned))
         return 0;
     return wf_misuse(-EINVAL, "%s: a task on the blocking pool cannot be pinned", call);
 }
@@ -66,7 +75,6 @@ WF_NOINLINE static int spawn_init(struct wf_thread *th, struct weft_task *t, str
                                   const struct wf_task_type *type, const struct wf_spawn *p)
 {
     const weft_task_options *o = p->options;
-    uint32_t flags = p->pin;
     int rc = 0;
 
     t->wakeable.type = &type->wakeable;
@@ -84,11 +92,9 @@ WF_NOINLINE static int spawn_init(struct wf_thread *th, struct weft_task *t, str
     t->extra = NULL;
     t->joiner = NULL;
     t->result = 0;
-    if (wf_unlikely(o && (o->name || o->stack_size)))
-        rc = spawn_set_extra(t, o);
-    if (wf_unlikely(o && o->pinned) && !flags)
-        flags = s->ops->pin(s, th);
-    wf_store_u32(&t->flags, flags, WF_RELAXED);
+    wf_store_u32(&t->flags, 0, WF_RELAXED);
+    if (wf_unlikely(o && (o->name || o->stack_size || o->pinned)))
+        rc = spawn_special(th, t, p);
     if (wf_unlikely(rc == 0 && th && th->task && th->task->extra && th->task->extra->locals))
         rc = wf_locals_inherit(t, th->task);
     if (wf_unlikely(rc < 0))

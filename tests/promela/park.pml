@@ -17,13 +17,14 @@
  *          Loads are otherwise in the order of the program.
  * PROPERTY M1   At rest, with a worker asleep: the injection queue is empty, no event waits, no timer is
  *               due, and a worker that computes has nothing in its queues that was there when its
- *               poll began, or that it called others for.
+ *               poll began, or that it called others for. A worker that sleeps has no pinned task ready.
  *          M2   Tokens are conserved: searching counts those who search, and the tokens; sleeping counts
  *               those who sleep; tokens <= sleeping, and <= 1. At rest nobody searches, no token is out.
  *          M3   Each task is polled once for each time that it became ready.
  *          M4   Stopped, all workers leave.
  *          M5   All this comes to an end: nobody goes round for ever. (CLAIM, with weak fairness.)
- * LIMITS   Queues and wheels are counts and bits. Left out: what comes before a sleep (hooks, spinning, the
+ * LIMITS   Only worker 0 has pinned tasks, from others, and either has its bell from the beginning or none ever.
+ *          Queues and wheels are counts and bits. Left out: what comes before a sleep (hooks, spinning, the
  *          washing of stacks), a seat that is taken, a timerfd that cannot be set.
  *          A task woken or spawned alone in a poll stays behind that poll: so it does in the library.
  */
@@ -58,6 +59,9 @@
 #endif
 #ifndef EVENTS
 # define EVENTS 0
+#endif
+#ifndef PINS
+# define PINS 0 /* tasks pinned to worker 0, that others make ready. PIN_HUB: it has no bell */
 #endif
 #ifndef SPURIOUS
 # define SPURIOUS 0 /* sleeps that end by themselves */
@@ -101,11 +105,19 @@ byte timer_at;
 bit edge_signal, edge_alarm, edge_set[WORKERS];
 byte events[WORKERS];
 
+#if PINS
+/* Worker 0's own list, what is held back of it and by whom; where it says that it sleeps, what it holds back of that;
+ * edges of its bell; and how many are roused. */
+byte pinned, pinning, pinner = NOBODY;
+bit bed = (ASLEEP == WORKERS), bed_held, edge_bell;
+short roused;
+#endif
+
 bit stopped, released;
 
 /* What is left to be done. */
 byte spawns = SPAWNS, wakes = WAKES, yields = YIELDS, longs = LONG, arms = ARMS, cancels = CANCELS,
-     arrivals = EVENTS, spurious = SPURIOUS;
+     arrivals = EVENTS, spurious = SPURIOUS, pins = PINS;
 
 /* For the properties. is_searching is w->searching besides. */
 bit is_searching[WORKERS], is_sleeping[WORKERS], is_long[WORKERS];
@@ -149,7 +161,26 @@ bit at_rest;
  if                                                                                                \
  :: injector == me -> injected = injected + injecting; injecting = 0; injector = NOBODY            \
  :: else                                                                                           \
- fi
+ fi;                                                                                               \
+ DRAIN_PINS
+
+#if PINS
+# define DRAIN_PINS                                                                                \
+  if                                                                                               \
+  :: pinner == me -> pinned = pinned + pinning; pinning = 0; pinner = NOBODY                       \
+  :: else                                                                                          \
+  fi;                                                                                              \
+  if                                                                                               \
+  :: me == 0 && bed_held -> bed = 1; bed_held = 0                                                  \
+  :: else                                                                                          \
+  fi
+# define PINNED_HERE (me == 0 && pinned > 0)
+# define CALLED      (roused > 0 || (me == 0 && edge_bell))
+#else
+# define DRAIN_PINS  skip
+# define PINNED_HERE false
+# define CALLED      false
+#endif
 
 #include "protocol.pml"
 #include "worker.pml"
@@ -163,7 +194,11 @@ proctype worker(byte me)
 #endif
 
     if
-    :: is_sleeping[me] -> park_sleep()
+    :: is_sleeping[me] ->
+        park_sleep();
+#if PINS
+        wf_pins_sleep_end()
+#endif
     :: else
     fi;
     runtime_thread()
@@ -176,6 +211,9 @@ proctype outside(byte me)
 
     do
     :: n < PUSHES -> wf_runtime_inject(); n++
+#if PINS
+    :: atomic { pins > 0 -> pins-- }; pins_push_remote()
+#endif
     :: else -> break
     od;
     outside_done++
@@ -210,6 +248,10 @@ end:
 #endif
     :: d_step { alarm_by != NOBODY -> alarm_seen = alarm; alarm_by = NOBODY }
     :: d_step { injecting > 0 -> injected = injected + injecting; injecting = 0; injector = NOBODY }
+#if PINS
+    :: d_step { pinning > 0 -> pinned = pinned + pinning; pinning = 0; pinner = NOBODY }
+    :: d_step { bed_held -> bed = 1; bed_held = 0 }
+#endif
     od
 }
 
@@ -220,6 +262,9 @@ inline look_at_rest()
         assert(searching == 0 && tokens == 0);
         assert(sleeping + SUM(is_long) == WORKERS);
         assert(sleeping == 0 || injected + injecting == 0);
+#if PINS
+        assert(!is_sleeping[0] || pinned + pinning == 0);
+#endif
         i = 0;
         do
         :: i < WORKERS ->

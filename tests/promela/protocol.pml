@@ -111,12 +111,15 @@ inline epoll_sleep_parent()
 {
     atomic {
         if
-        :: edge_signal || edge_alarm || ANY_EDGE
+        :: edge_signal || edge_alarm || ANY_EDGE || CALLED
         :: spurious > 0 -> spurious--
         fi;
         d_step {
 #ifndef NO_E2_b
             edge_signal = 0; /* (E2.b) */
+#endif
+#if PINS
+            edge_bell = edge_bell && me != 0;
 #endif
             rang = edge_alarm;
             edge_alarm = 0;
@@ -129,6 +132,26 @@ inline epoll_sleep_parent()
         }
     }
 }
+
+#if PINS
+inline wf_hub_rouse()
+{
+# ifdef NO_E4_a
+    skip
+# else
+    d_step { DRAIN; roused++ } /* (E4.a) */
+# endif
+}
+
+inline wf_hub_roused()
+{
+# ifdef NO_E4_b
+    skip
+# else
+    d_step { DRAIN; roused-- } /* (E4.b) */
+# endif
+}
+#endif
 
 /* n events of seat i are delivered. */
 inline epoll_deliver()
@@ -332,9 +355,83 @@ inline park_work_visible()
     wf_worker_work_waits();
     if
     :: stopped -> may = 1
+#ifndef NO_P5_g
+    :: PINNED_HERE -> may = 1 /* (P5.g) */
+#endif
     :: else
     fi
 }
+
+/* --- pins.c --- */
+
+#if PINS
+inline pins_push_remote()
+{
+    d_step {
+        owed++;
+# ifndef NO_P5_a
+        pinned = pinned + pinning; /* (P5.a) */
+        pinning = 1;
+        pinner = me
+# endif
+    };
+# ifndef NO_P5_b
+    d_step { DRAIN }; /* (P5.b) */
+# endif
+    d_step {
+# ifdef NO_P5_c
+        may = 0;
+# else
+        may = bed; /* (P5.c) */
+# endif
+        if
+        :: may -> bed = 0; DRAIN
+        :: else
+        fi
+    };
+    if
+# ifndef NO_P5_d
+#  ifdef PIN_HUB
+    :: may -> wf_hub_rouse()
+#  else
+    :: may -> d_step { DRAIN; edge_bell = 1 } /* (P5.d) */
+#  endif
+# endif
+    :: else
+    fi;
+    may = 0
+}
+
+/* From here on it has said so, to itself. */
+inline wf_pins_sleep_begin()
+{
+# ifdef NO_P5_e
+    skip
+# else
+    bed_held = bed_held || me == 0 /* (P5.e) */
+# endif
+}
+
+inline wf_pins_sleep_end()
+{
+# ifdef NO_P5_f
+    skip
+# else
+    if
+    :: me == 0 ->
+        d_step { DRAIN; may = !bed; bed = 0 }; /* (P5.f) */
+#  ifdef PIN_HUB
+        if
+        :: may -> wf_hub_roused()
+        :: else
+        fi
+#  endif
+    :: else
+    fi;
+    may = 0
+# endif
+}
+#endif
 
 /* earliest: of all seats, in one step. (Seeing a later change without an earlier one is possible all the
  * same: the world drains in any order.) */
@@ -437,6 +534,9 @@ inline park_sleep()
 
 inline wf_worker_park()
 {
+#if PINS
+    wf_pins_sleep_begin();
+#endif
 #ifdef NO_P2_d
     /* The looks may come before. */
     if
@@ -464,5 +564,8 @@ inline wf_worker_park()
 #endif
         park_sleep()
     fi;
+#if PINS
+    wf_pins_sleep_end();
+#endif
     may = 0
 }

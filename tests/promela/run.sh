@@ -35,6 +35,8 @@ declare -A small=(
     [local]="READY=1 SPAWNS=1 WAKES=2 YIELDS=1 LONG=1"
     [events]="EVENTS=2 LONG=1"
     [timers]="READY=1 WAKES=1 ARMS=1 LONG=1"
+    [pinned]="OUTSIDE=1 PINS=1 LONG=1"
+    [pinned-hub]="OUTSIDE=1 PINS=1 LONG=1 PIN_HUB"
     [relay]="WORKERS=3 READY=1 ASLEEP=2 ARMED=1 ARMS=1 TIMES=2 LONG=2 STAGED"
 )
 declare -A large=(
@@ -47,6 +49,9 @@ declare -A large=(
     [mixed]="OUTSIDE=1 EVENTS=1 ARMS=1 LONG=1 ASLEEP=2"
     [three]="WORKERS=3 ASLEEP=3 OUTSIDE=1 PUSHES=2 SPAWNS=1 LONG=2"
     [hand-on]="WORKERS=3 READY=1 ASLEEP=2 OUTSIDE=1 SPAWNS=2 LONG=2 STAGED"
+    [pinned+]="OUTSIDE=1 SPAWNS=1 PINS=2 LONG=1 ASLEEP=2 SPURIOUS=1"
+    [pinned-hub+]="OUTSIDE=1 PINS=2 LONG=1 SPURIOUS=1 PIN_HUB"
+    [pinned-three]="WORKERS=3 ASLEEP=3 OUTSIDE=1 PUSHES=1 PINS=1 LONG=1"
     [stop]="OUTSIDE=1 SPAWNS=1 WAKES=1 EVENTS=1 STOP_ANY_TIME"
 )
 
@@ -104,6 +109,7 @@ claimed() {
     *events\[i\]*) echo "M1: an event" ;;
     *next\[i\]*now*) echo "M1: a timer" ;;
     *alone_ok*) echo "M1: a task behind a poll" ;;
+    *is_sleeping\[0\]*pinned*) echo "M1: a pinned task" ;;
     *lifo*ready*) echo "M1: a task of a sleeper" ;;
     *searching==*tokens* | *sleeping==*is_sleeping*) echo "M2" ;;
     *owed==0*) echo "M3" ;;
@@ -204,6 +210,16 @@ mutants() {
     mutant NO_A1_k timers "M1: a timer" "an earlier timer is not counted as one"
     mutant OLD_A1_j rearm "M1: a timer" "it is told when the earliest timer is another than last time"
     mutant OLD_yield yields "M1: a timer" "it is not told when the poll ends in a yield"
+    # P5, E4: pinned tasks.
+    mutant NO_P5_a pinned "M3" "a pinned task is not pushed"
+    mutant NO_P5_b pinned "M1: a pinned task" "no fence between pushing and looking where its worker sleeps"
+    mutant NO_P5_c pinned "M1: a pinned task" "who pushes does not look whether its worker sleeps"
+    mutant NO_P5_d pinned "M1: a pinned task" "the bell is not rung"
+    mutant NO_P5_e pinned "M1: a pinned task" "who goes to sleep does not say where"
+    mutant "CLAIM NO_P5_f" pinned-hub "M5" "who is roused does not say that it is up"
+    mutant NO_P5_g pinned "M1: a pinned task" "the look before the sleep leaves out the pinned tasks"
+    mutant NO_E4_a pinned-hub "M1: a pinned task" "nobody on the hub is roused"
+    mutant "CLAIM NO_E4_b" pinned-hub "M5" "the hub goes on to rouse"
     # That nobody goes round for ever.
     mutant "CLAIM NO_steal" batch "M5" "who looks for work to steal need not find it"
 
@@ -218,15 +234,18 @@ mutants() {
 chosen=("$@") tried=()
 case $mode in
 quick | full)
-    for scenario in outside batch local events timers relay; do
+    for scenario in outside batch local events timers relay pinned pinned-hub; do
         check "$scenario"
     done
     if [[ $mode == full ]]; then
-        for scenario in outside+ local+ events+ yields rearm deadlines mixed three hand-on stop; do
+        for scenario in outside+ local+ events+ yields rearm deadlines mixed three hand-on pinned+ \
+            pinned-hub+ pinned-three stop; do
             check "$scenario"
         done
         check local LIFO_STRICT LIFO_FENCE
         check batch CLAIM
+        check pinned CLAIM
+        check pinned-hub CLAIM
     fi
     ;;
 mutants) mutants ;;

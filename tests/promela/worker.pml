@@ -121,7 +121,10 @@ inline worker_next()
             ready[me] = ready[me] - task
         }
     :: !lifo[me] && injected > 0 -> worker_take_injected()
-    :: !lifo[me] && MINE == 0 && injected == 0
+#if PINS
+    :: atomic { PINNED_HERE -> d_step { pinned--; task = 1; DRAIN } }
+#endif
+    :: !lifo[me] && MINE == 0 && injected == 0 && !PINNED_HERE
     fi
 }
 
@@ -179,6 +182,9 @@ inline worker_poll()
     :: break
     :: atomic { spawns > 0 -> spawns-- }; worker_spawned()
     :: atomic { wakes > 0 -> wakes-- }; worker_woken_here()
+# if PINS
+    :: atomic { pins > 0 && me != 0 -> pins-- }; pins_push_remote()
+# endif
     :: atomic { arms > 0 && !(wheel[me] & 1) -> arms-- }; wf_timer_arm(1); armed = 1
     :: atomic { cancels > 0 && (wheel[me] & 1) -> cancels-- }; wf_timer_cancel(1)
 # if TIMES > 1
