@@ -44,7 +44,8 @@ typedef struct weft_stall {
     const char *system_call_name; /* "read"; NULL: not known */
     void *const *frames;          /* where it is, then return addresses, innermost first */
     unsigned frame_count;         /* see weft_config.on_stall */
-    uint64_t pinned_waiting;      /* ready tasks that are pinned to that worker: nobody else can do them */
+    uint64_t
+        pinned_waiting; /* ready tasks that are pinned to that worker: nobody else can do them */
 } weft_stall;
 
 /*

@@ -55,8 +55,7 @@ struct wf_bell {
     int fd;   /* an eventfd; never read: edge-triggered */
 };
 
-#define WF_BELL_NONE \
- ((struct wf_bell){-1, -1})
+#define WF_BELL_NONE ((struct wf_bell){-1, -1})
 
 /* What woke a sleeper. */
 struct wf_hub_wake {

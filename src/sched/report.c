@@ -204,7 +204,8 @@ static void report_what(struct wf_text *t, const weft_stall *s)
     if (s->pinned_waiting) {
         wf_text_str(t, ", but for ");
         wf_text_u64(t, s->pinned_waiting);
-        wf_text_str(t, s->pinned_waiting == 1 ? " pinned task that waits" : " pinned tasks that wait");
+        wf_text_str(t,
+                    s->pinned_waiting == 1 ? " pinned task that waits" : " pinned tasks that wait");
     }
     wf_text_str(t, "\n");
 }

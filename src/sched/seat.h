@@ -65,7 +65,7 @@ struct wf_seat {
     /* holder adds, anyone takes */
     struct wf_deque ready;   /* woken tasks, in the order of readiness */
     struct wf_deque backlog; /* tasks never polled */
-    struct wf_pins pins; /* tasks that its worker alone polls */
+    struct wf_pins pins;     /* tasks that its worker alone polls */
 #if WF_MIGRATE
     struct wf_inject away; /* migrate.h: polled here last, for others only */
     bool away_turn;        /* holder only */

@@ -68,7 +68,8 @@ static int group_check_place(const struct wf_group *g, const char *call, const s
 {
     what->task.pin = g->pin;
     if (wf_unlikely(b->blocking && g->local))
-        return wf_misuse(-EINVAL, "%s: the tasks of a local set cannot be on the blocking pool", call);
+        return wf_misuse(-EINVAL, "%s: the tasks of a local set cannot be on the blocking pool",
+                         call);
     return b->blocking ? wf_spawn_check_blocking(call, &what->task)
                        : wf_spawn_check_pin(call, &b->rt->sched, &what->task);
 }

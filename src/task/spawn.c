@@ -58,8 +58,10 @@ int wf_spawn_check_pin(const char *call, const struct wf_scheduler *s, const str
     th = wf_thread_self();
     if (th && th->sched == s)
         return 0;
-    return wf_misuse(-EINVAL, "%s: a pinned task is spawned by a task of the same runtime; see "
-                              "weft_local_set for others", call);
+    return wf_misuse(-EINVAL,
+                     "%s: a pinned task is spawned by a task of the same runtime; see "
+                     "weft_local_set for others",
+                     call);
 }
 
 int wf_spawn_check_blocking(const char *call, const struct wf_spawn *p)

@@ -204,7 +204,8 @@ struct wf_spawn {
     size_t copy_size;
     const weft_async_type *async; /* a stackless task: in place of fn. copy is its state */
     size_t behind;                /* more bytes in the same slot: wf_task_behind. 0: none */
-    uint32_t pin; /* if it is to be pinned: to whom, by flags of wf_scheduler_ops.pin. 0: the caller's */
+    uint32_t
+        pin; /* if it is to be pinned: to whom, by flags of wf_scheduler_ops.pin. 0: the caller's */
 };
 
 /* Is it right to spawn? 0, or -EINVAL with a message. */

@@ -244,8 +244,7 @@ static int set_report(struct file *set, struct epoll_event *events, int max)
             continue;
         /* What has passed meanwhile is not reported. */
         if (raised & level)
-            events[n++] = (struct epoll_event){.events = raised & level,
-                                               .data.u64 = item->data};
+            events[n++] = (struct epoll_event){.events = raised & level, .data.u64 = item->data};
         item->raised = 0;
     }
     return n;
