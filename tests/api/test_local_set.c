@@ -236,22 +236,30 @@ TEST(tasks_of_a_set_are_cancelled_from_any_worker_and_in_time)
 
 END_TEST
 
+struct own {
+    weft_local_set *set;
+    atomic_bool freed;
+};
+
 static int frees_its_own(void *arg)
 {
-    weft_join_set_free(*(weft_local_set **)arg);
+    struct own *o = arg;
+
+    weft_join_set_free(o->set);
+    atomic_store(&o->freed, true);
     return 0;
 }
 
 static int freed_inside(void *arg)
 {
     int null = open("/dev/null", O_WRONLY);
-    weft_local_set *set = weft_local_set_new();
+    struct own o = {.set = weft_local_set_new()};
 
     (void)arg;
     CHECK(null >= 0 && dup2(null, STDERR_FILENO) >= 0);
     (void)close(null);
-    CHECK(weft_join_set_spawn(set, frees_its_own, &set) > 0);
-    CHECK_EQ(0, weft_sleep(WEFT_MS(2)));
+    CHECK(weft_join_set_spawn(o.set, frees_its_own, &o) > 0);
+    YIELD_UNTIL(atomic_load(&o.freed));
     return 0;
 }
 

@@ -119,6 +119,37 @@ static void second_from_outside(void)
     weft_runtime_free(rt);
 }
 
+/* --- woken in its own poll ------------------------------------------------------------------------------------- */
+
+struct twice {
+    weft_async async;
+    unsigned polls;
+};
+
+static weft_poll twice_poll(void *self, weft_context *cx)
+{
+    struct twice *s = self;
+
+    CHECK_EQ(PINNED_TO, seat_here());
+    if (++s->polls == 3)
+        return WEFT_READY;
+    weft_waker_wake_by_ref(&cx->waker_);
+    return WEFT_PENDING;
+}
+
+static const weft_async_type twice_type = {twice_poll, dropped, sizeof(struct twice), "twice"};
+
+static void woken_in_its_poll(void)
+{
+    weft_local_set *set = open_set(2);
+    struct twice state = {.polls = 0};
+
+    CHECK(weft_join_set_spawn_async(set, &twice_type, &state) > 0);
+    take_one(set);
+    weft_join_set_free(set);
+    weft_runtime_free(rt);
+}
+
 /* --- woken from outside ------------------------------------------------------------------------------------ */
 
 static void woken_two(void)
@@ -239,6 +270,11 @@ const struct model_test model_tests[] = {
     {.name = "two workers: a second pinned task from outside",
      .begin = second_from_outside,
      .must_reach = 1u << RUNG,
+     .late_clock = true,
+     .preemptions = 1,
+     .stale = MODEL_NONE},
+    {.name = "two workers: a pinned task that wakes itself stays where it is",
+     .begin = woken_in_its_poll,
      .late_clock = true,
      .preemptions = 1,
      .stale = MODEL_NONE},
