@@ -9,6 +9,7 @@
 #             (comments do not count)
 #   pages     every file names its licence, is at most 900 lines long, and leaves nothing undone; no line of C is
 #             longer than 120 columns (clang-format keeps code within 100, and leaves comments as they are)
+#   safety    what can be awaited is also given up: each weft_..._future has its row in tests/api/test_safety_*.c
 #
 # Prints each breach as file:line and exits 1 if there is any.
 set -euo pipefail
@@ -119,6 +120,21 @@ check_pages() {
     done
 }
 
+check_safety() {
+    local call
+
+    while IFS= read -r call; do
+        case $call in
+        # They wait for nobody, or for a clock that stands still.
+        weft_ready_future | weft_pending_future | weft_yield_future) continue ;;
+        weft_consume_budget_future | weft_clock_advance_future) continue ;;
+        esac
+        grep -qE "\\b$call\(" tests/api/test_safety_*.c ||
+            breach "tests/api/test_safety_*.c: no row for $call"
+    done < <(grep -ohE '^WEFT_API weft_future weft_[a-z_]+_future\(' include/weft/*.h |
+        sed -E 's/.* (.*)\(/\1/' | sort -u)
+}
+
 all_code=$(code "${sources[@]}")
 
 check_layers
@@ -149,6 +165,7 @@ check_home "a call to the system or for memory outside src/base/sys.c" \
 check_home "the clock is read in src/base/clock.c only" \
     '(clock_gettime|gettimeofday|timespec_get|[^_A-Za-z0-9.>]time) *\(' src/base/clock.c
 check_pages
+check_safety
 
 if [[ $breaches -gt 0 ]]; then
     printf '%d breaches\n' "$breaches"
