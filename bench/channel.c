@@ -12,8 +12,14 @@
  *             the two on one worker is faster here than one that spreads them.
  * oneshot     isolates making a channel for one value, and its end: sent before it is awaited, so that nobody
  *             waits. Read it as the floor of a request with an answer.
+ * map_actor   the table and the 64 tasks of map_mutex (lock.c), with a task that owns the table in place of a mutex:
+ *             each use is a message, with a oneshot channel for the answer. What that costs above map_mutex is
+ *             the price of an actor, which cannot pay while a use is as short as here.
  */
 #include "bench.h"
+#include "map.h"
+
+#include <stdlib.h>
 
 #define CHANNEL_CAPACITY 100
 
@@ -166,6 +172,87 @@ static void channel_oneshot_run(const struct bench_job *job)
         bench_fail("values were lost");
 }
 
+/* --- a table that a task owns -------------------------------------------------------------- */
+
+struct actor_request {
+    struct map_use use;
+    weft_oneshot_sender *reply;
+};
+
+struct actor {
+    struct map map;
+    weft_receiver *requests;
+    uint64_t handled;
+};
+
+static int actor_run(void *arg)
+{
+    struct actor *a = arg;
+    struct actor_request r;
+    int rc;
+
+    while ((rc = weft_recv(a->requests, &r)) > 0) {
+        uint64_t value = map_do(&a->map, r.use);
+
+        bench_check(weft_oneshot_send(r.reply, &value), "answer");
+        a->handled++;
+    }
+    bench_check(rc, "receive");
+    return 0;
+}
+
+struct actor_user {
+    weft_sender *to_actor;
+    uint64_t count, seed;
+};
+
+static int actor_use(void *arg)
+{
+    const struct actor_user *a = arg;
+    struct map_uses uses = map_uses(a->seed);
+
+    for (uint64_t i = 0; i < a->count; i++) {
+        struct actor_request r = {.use = map_next_use(&uses)};
+        weft_oneshot_receiver *reply;
+        uint64_t value;
+
+        bench_check(weft_oneshot_new(&r.reply, &reply, sizeof(value)), "channel");
+        bench_check(weft_send(a->to_actor, &r), "ask");
+        bench_check(weft_oneshot_recv(reply, &value) - 1, "await");
+        weft_oneshot_receiver_close(reply);
+        map_check(&uses, r.use, value);
+    }
+    map_done(&uses, a->count);
+    return 0;
+}
+
+static void channel_actor_run(const struct bench_job *job)
+{
+    struct actor_user user = {.count = job->count};
+    struct actor actor = {.map = map_new()};
+    weft_task *t[MAP_TASKS], *owner;
+    weft_instant start;
+
+    bench_check(weft_mpsc_new(&user.to_actor, &actor.requests, sizeof(struct actor_request),
+                              CHANNEL_CAPACITY),
+                "channel");
+    start = weft_now();
+    owner = weft_spawn(actor_run, &actor);
+    for (unsigned i = 0; i < MAP_TASKS; i++) {
+        user.seed = i + 1;
+        t[i] = weft_spawn_copy(actor_use, &user, sizeof(user));
+    }
+    for (unsigned i = 0; i < MAP_TASKS; i++)
+        bench_join(t[i]);
+    weft_sender_close(user.to_actor);
+    bench_join(owner);
+    bench_report_per_item(job, start, job->count * MAP_TASKS);
+    if (actor.handled != job->count * MAP_TASKS)
+        bench_fail("requests were lost");
+    weft_receiver_close(actor.requests);
+    free(actor.map.slots);
+}
+
 const struct bench_workload bench_channel_workloads[] = {
     {"mpsc_1p1c", "one task sends to another, 100 in flight; per message", 10000000, 0,
      channel_1p1c_run},
@@ -175,5 +262,7 @@ const struct bench_workload bench_channel_workloads[] = {
      channel_ping_pong_run},
     {"oneshot", "a channel for one value: make, send, await; each", 1000000, 0,
      channel_oneshot_run},
+    {"map_actor", "64 tasks and a table that a task owns, 90 % look; --n uses each; per use", 20000,
+     0, channel_actor_run},
     {0},
 };

@@ -12,26 +12,19 @@
  *             nine in ten only look. The critical section is a cache miss or two.
  */
 #include "bench.h"
+#include "map.h"
 
 #include <stdlib.h>
 
-#define LOCK_TASKS     8
-#define LOCK_PERMITS   4
-#define LOCK_MAP_TASKS 64
-#define LOCK_MAP_SLOTS 8192 /* twice the keys, a power of two */
-#define LOCK_MAP_KEYS  4096
-
-struct lock_slot {
-    uint64_t key; /* 0: free */
-    uint64_t value;
-};
+#define LOCK_TASKS   8
+#define LOCK_PERMITS 4
 
 struct lock_shared {
     weft_mutex mutex;
     weft_rwlock rwlock;
     weft_semaphore semaphore;
     uint64_t value;
-    struct lock_slot *slots; /* under the mutex */
+    struct map map; /* under the mutex */
 };
 
 struct lock_args {
@@ -46,7 +39,7 @@ static void lock_run(const struct bench_job *job, unsigned tasks, weft_fn *fn,
 {
     struct lock_args args = {.shared = shared, .count = job->count};
     weft_instant start = weft_now();
-    weft_task *t[LOCK_MAP_TASKS];
+    weft_task *t[MAP_TASKS];
 
     for (unsigned i = 0; i < tasks; i++) {
         args.rand = i + 1;
@@ -130,55 +123,30 @@ static void semaphore_run(const struct bench_job *job)
 
 /* --- a table --- */
 
-static uint64_t map_rand(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
-
-/* Where the key is, or belongs. */
-static struct lock_slot *map_find(struct lock_slot *slots, uint64_t key)
-{
-    uint64_t at = (key * UINT64_C(0x9e3779b97f4a7c15)) >> 51;
-
-    while (slots[at].key != 0 && slots[at].key != key)
-        at = (at + 1) % LOCK_MAP_SLOTS;
-    return &slots[at];
-}
-
 static int map_task(void *arg)
 {
     struct lock_args *a = arg;
-    uint64_t rand = a->rand * UINT64_C(0x9e3779b97f4a7c15), found = 0;
+    struct map_uses uses = map_uses(a->rand);
 
     for (uint64_t i = 0; i < a->count; i++) {
-        uint64_t r = map_rand(&rand), key = 1 + r % LOCK_MAP_KEYS;
-        struct lock_slot *slot;
+        struct map_use use = map_next_use(&uses);
+        uint64_t value;
 
         bench_check(weft_mutex_lock(&a->shared->mutex), "lock");
-        slot = map_find(a->shared->slots, key);
-        if ((r >> 32) % 10 == 0) {
-            slot->key = key;
-            slot->value = key * 2;
-        } else if (slot->key == key) {
-            found += slot->value == key * 2;
-        }
+        value = map_do(&a->shared->map, use);
         bench_check(weft_mutex_unlock(&a->shared->mutex), "unlock");
+        map_check(&uses, use, value);
     }
-    if (found == 0 && a->count > 10000)
-        bench_fail("nothing was found");
+    map_done(&uses, a->count);
     return 0;
 }
 
 static void map_run(const struct bench_job *job)
 {
-    struct lock_shared shared = {.mutex = WEFT_MUTEX_INIT,
-                                 .slots = bench_alloc(LOCK_MAP_SLOTS, sizeof(struct lock_slot))};
+    struct lock_shared shared = {.mutex = WEFT_MUTEX_INIT, .map = map_new()};
 
-    lock_run(job, LOCK_MAP_TASKS, map_task, &shared);
-    free(shared.slots);
+    lock_run(job, MAP_TASKS, map_task, &shared);
+    free(shared.map.slots);
 }
 
 const struct bench_workload bench_lock_workloads[] = {
