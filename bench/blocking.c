@@ -68,9 +68,9 @@ static void blocking_run(const struct bench_job *job, unsigned tasks, bool pool)
             bench_check(weft_go_copy(blocking_task, &args, sizeof(args)), "spawn");
         bench_countdown_wait(&all);
     }
-    if (calls != args.count * tasks)
+    if (atomic_load(&calls) != args.count * tasks)
         bench_fail("not as many calls as there should be");
-    bench_report_per_item(job, start, calls);
+    bench_report_per_item(job, start, args.count * tasks);
 }
 
 static void seq_run(const struct bench_job *job)

@@ -204,7 +204,7 @@ static int neighbour_fiber(void *arg)
 {
     struct neighbour *n = arg;
 
-    for (unsigned i = 0; i < 20 && !n->stop; i++) {
+    for (unsigned i = 0; i < 20 && !atomic_load(&n->stop); i++) {
         weft_instant until = weft_instant_add(weft_now(), STALL_LENGTH);
 
         if (n->stall == BLOCK)
@@ -257,7 +257,7 @@ static void ticks_run(const struct bench_job *job, enum stall stall)
         for (size_t k = 0; k < ticker[i].count; k++)
             late_us[count++] = ticker[i].late_us[k];
     }
-    neighbour.stop = true;
+    atomic_store(&neighbour.stop, true);
     for (unsigned i = 0; i < TICKS_NEIGHBOURS; i++)
         bench_join(stalled[i]);
     ticks_report(job, late_us, count);
