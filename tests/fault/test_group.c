@@ -105,6 +105,73 @@ TEST(sets_account_for_all_that_was_spawned)
     fault_sweep(sets);
 }
 
+/* The same of tasks that stay on a thread: where no bell can be had their worker is woken all the same. */
+static atomic_int pinned_runs;
+
+static int pinned(void *arg)
+{
+    int rc = 0;
+
+    for (int i = 0; i < 3 && rc == 0; i++)
+        rc = weft_sleep(arg ? WEFT_SECS(100) : WEFT_US(20));
+    atomic_fetch_add(&pinned_runs, 1);
+    return rc == 0 ? 7 : rc;
+}
+
+static int local_root(void *arg)
+{
+    weft_local_set *set = NULL;
+    int spawned = 0, result = 7;
+
+    if (MAY(weft_local_set_new_with(&set, NULL), ENOMEM) < 0)
+        return 0;
+    for (int i = 0; i < 4; i++)
+        spawned += MAY(weft_join_set_spawn(set, pinned, NULL), ENOMEM) > 0;
+    if (MAY(weft_local_set_run(set, pinned, NULL, &result), ENOMEM) == 0 && result != 7)
+        MAY(result, ENOMEM, EAGAIN);
+    for (int i = 0; i < spawned; i++) {
+        weft_join_done done;
+
+        CHECK_EQ(1, weft_join_set_next(set, &done));
+        if (done.result != 7)
+            MAY(done.result, ENOMEM, EAGAIN);
+    }
+    MAY(weft_join_set_spawn(set, pinned, arg), ENOMEM);
+    weft_join_set_free(set);
+    return 0;
+}
+
+/* From outside, into a runtime that sleeps. */
+static void local_outside(const struct test_flavour *flavour)
+{
+    weft_runtime *rt = fault_runtime_new(flavour, WEFT_OFF);
+    const weft_join_set_options o = {.runtime = rt};
+    weft_local_set *set = NULL;
+
+    if (!rt)
+        return;
+    if (flavour->flavor == WEFT_MULTI_THREAD && MAY(weft_local_set_new_with(&set, &o), ENOMEM) == 0) {
+        weft_join_done done;
+
+        for (int i = 0; i < 3; i++)
+            if (MAY(weft_join_set_spawn(set, pinned, NULL), ENOMEM) > 0)
+                CHECK_EQ(1, weft_join_set_next_blocking(set, &done));
+        weft_join_set_free(set);
+    }
+    fault_runtime_free(rt);
+}
+
+static void locals(const struct test_flavour *flavour)
+{
+    fault_run_root(flavour, local_root, &pinned_runs);
+    local_outside(flavour);
+}
+
+TEST(local_sets_account_for_all_that_was_spawned_with_or_without_bells)
+{
+    fault_sweep(locals);
+}
+
 /* A key whose task could not be replaced keeps the one that it has. */
 static int map_root(void *arg)
 {
@@ -205,5 +272,6 @@ TEST(every_kind_of_a_group_was_met)
 }
 
 TEST_MAIN("fault.group", sets_account_for_all_that_was_spawned,
+          local_sets_account_for_all_that_was_spawned_with_or_without_bells,
           maps_account_for_all_that_was_spawned, scopes_wait_for_all_that_was_spawned,
           groups_bear_any_mixture_of_failures, every_kind_of_a_group_was_met)

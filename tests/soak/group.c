@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * group.c - acts about tasks that belong together: sets and maps of them, taken to the end, emptied or freed half way;
- * and scopes, which are failed, cancelled, timed, nested and left.
+ * some sets are local, and their tasks stay on a thread; and scopes, which are failed, cancelled, timed, nested and left.
  */
 #include "soak.h"
 
 #include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define MOST 12
 
@@ -14,14 +16,35 @@
 struct brood {
     struct soak_actor *a;
     unsigned n, taken;
-    bool ordered, timed, cancelled;
+    bool ordered, timed, cancelled, local;
     uint64_t id[MOST];
     int value[MOST];
     bool seen[MOST];
 };
 
+/* Whatever it does. A current-thread runtime's thread is whichever drives it. */
+static int stays_on_its_thread(void *arg)
+{
+    unsigned home = (uintptr_t)arg >> 5 & 7;
+    bool pinned = home < soak_stage.plan.runtimes &&
+                  soak_stage.plan.runtime[home].config.flavor != WEFT_CURRENT_THREAD;
+    long thread = syscall(SYS_gettid);
+    int result = soak_actor_run(arg);
+
+    CHECK(!pinned || thread == syscall(SYS_gettid));
+    return result;
+}
+
+static int stays_on_its_thread_copy(void *seed)
+{
+    return stays_on_its_thread(soak_seed_pointer(*(uint64_t *)seed));
+}
+
 static void brood_spawn(struct brood *b, weft_join_set *set)
 {
+    weft_fn *run = b->local ? stays_on_its_thread : soak_actor_run;
+    weft_fn *run_copy = b->local ? stays_on_its_thread_copy : soak_actor_run_copy;
+
     for (; b->n < MOST && (b->n == 0 || !one_in(b->a, 6)); b->n++) {
         uint64_t seed = soak_child_seed(b->a);
         weft_task_options o = {.tag = b->n, .name = one_in(b->a, 4) ? "one of many" : NULL};
@@ -29,8 +52,8 @@ static void brood_spawn(struct brood *b, weft_join_set *set)
 
         b->value[b->n] = soak_value(seed);
         id = one_in(b->a, 2)
-                 ? weft_join_set_spawn_with(set, &o, soak_actor_run, soak_seed_pointer(seed))
-                 : weft_join_set_spawn_copy_with(set, &o, soak_actor_run_copy, &seed, sizeof(seed));
+                 ? weft_join_set_spawn_with(set, &o, run, soak_seed_pointer(seed))
+                 : weft_join_set_spawn_copy_with(set, &o, run_copy, &seed, sizeof(seed));
         CHECK(id > 0);
         b->id[b->n] = (uint64_t)id;
     }
@@ -116,13 +139,14 @@ static void brood_drive(struct brood *b, weft_join_set *set)
 void soak_act_task_set(struct soak_actor *a)
 {
     struct brood b = {
-        .a = a, .ordered = one_in(a, 2), .timed = !soak_stage.plan.quiet && one_in(a, 4)};
+        .a = a, .ordered = one_in(a, 2), .timed = !soak_stage.plan.quiet && one_in(a, 4),
+        .local = one_in(a, 2)};
     weft_join_set_options o = {.ordered = b.ordered};
     weft_join_set *set;
 
     if (b.timed)
         o.deadline = weft_now() + WEFT_US(roll(a, 3000));
-    CHECK_EQ(0, weft_join_set_new_with(&set, &o));
+    CHECK_EQ(0, b.local ? weft_local_set_new_with(&set, &o) : weft_join_set_new_with(&set, &o));
     brood_spawn(&b, set);
     brood_drive(&b, set);
     if (one_in(a, 3))
