@@ -150,7 +150,8 @@ static void local_outside(const struct test_flavour *flavour)
 
     if (!rt)
         return;
-    if (flavour->flavor == WEFT_MULTI_THREAD && MAY(weft_local_set_new_with(&set, &o), ENOMEM) == 0) {
+    if (flavour->flavor == WEFT_MULTI_THREAD &&
+        MAY(weft_local_set_new_with(&set, &o), ENOMEM) == 0) {
         weft_join_done done;
 
         for (int i = 0; i < 3; i++)

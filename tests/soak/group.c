@@ -138,9 +138,10 @@ static void brood_drive(struct brood *b, weft_join_set *set)
 
 void soak_act_task_set(struct soak_actor *a)
 {
-    struct brood b = {
-        .a = a, .ordered = one_in(a, 2), .timed = !soak_stage.plan.quiet && one_in(a, 4),
-        .local = one_in(a, 2)};
+    struct brood b = {.a = a,
+                      .ordered = one_in(a, 2),
+                      .timed = !soak_stage.plan.quiet && one_in(a, 4),
+                      .local = one_in(a, 2)};
     weft_join_set_options o = {.ordered = b.ordered};
     weft_join_set *set;
 
