@@ -12,8 +12,8 @@
  *          is the last one before a poll, and two workers do not pass a task back and forth.
  * INVARIANTS
  *     M1   A task is never polled by the worker that polled it last, if its runtime has two workers
- *          or more, and it is not pinned. While all others are stuck in their polls it waits for a stand-in. A single worker goes on by
- *          itself, for most of the time it has none.
+ *          or more, and it is not pinned. While all others are stuck in their polls it waits for a stand-in. A single
+ *          worker goes on by itself, for most of the time it has none.
  *     M2   A worker neither sleeps nor searches while something lies in its own `away`. P2 of idle.c
  *          says that somebody is told of it; asleep or searching, that might be the one worker that
  *          must not take it. All others treat it as they treat every queue.

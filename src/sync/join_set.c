@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * join_set.c - tasks that somebody started and waits for together: the calls. What they stand on is in gather.c. A local
- * set is one whose tasks are pinned to one worker (sched/pins.h).
+ * join_set.c - tasks that somebody started and waits for together: the calls. What they stand on is in gather.c. A
+ * local set is one whose tasks are pinned to one worker (sched/pins.h).
  */
 #include "sync/gather.h"
 

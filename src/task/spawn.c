@@ -26,6 +26,12 @@ static int spawn_check_options(const weft_task_options *o)
     return 0;
 }
 
+/* A function of its own: see spawn_init. */
+WF_NOINLINE static uint32_t spawn_pin(struct wf_thread *th, struct wf_scheduler *s)
+{
+    return s->ops->pin(s, th);
+}
+
 /* What few options ask for. 0 or -ENOMEM. */
 WF_COLD static int spawn_special(struct wf_thread *th, struct weft_task *t,
                                  const struct wf_spawn *p)
@@ -34,7 +40,7 @@ WF_COLD static int spawn_special(struct wf_thread *th, struct weft_task *t,
 
     if (o->pinned)
         /* relaxed: published by wf_task_publish */
-        wf_store_u32(&t->flags, p->pin ? p->pin : t->sched->ops->pin(t->sched, th), WF_RELAXED);
+        wf_store_u32(&t->flags, p->pin ? p->pin : spawn_pin(th, t->sched), WF_RELAXED);
     if (!o->name && !o->stack_size)
         return 0;
     t->extra = wf_sys_calloc(1, sizeof(*t->extra));

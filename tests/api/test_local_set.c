@@ -310,7 +310,6 @@ static int never_ends(void *arg)
         CHECK(rc == -ETIMEDOUT || rc == 0);
         never = weft_pending_future();
     }
-    return 0;
 }
 
 /* At the limit of a shutdown some are queued, and are given up as others are. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * group.c - acts about tasks that belong together: sets and maps of them, taken to the end, emptied or freed half way;
- * some sets are local, and their tasks stay on a thread; and scopes, which are failed, cancelled, timed, nested and left.
+ * some sets are local, and their tasks stay on a thread; and scopes, which are failed, cancelled, timed, nested and
+ * left.
  */
 #include "soak.h"
 

@@ -82,6 +82,7 @@ NEVER_SWITCH = {
     "wf_runtime_put": "as the last user it wakes joiners and drops states: neither may await",
     "spawn_init": "a key's inherit may not await, as weft_spawn does not; where destructors run, "
                   "nothing is spawned and the caller returns",
+    "spawn_pin": "it chooses a worker",
     "spawn_hook": "hooks may call nothing that awaits",
 }
 
