@@ -72,7 +72,7 @@ int weft_local_set_run_at(const char *site, weft_local_set *set, weft_fn *fn, vo
     const weft_task_options options = {.site = site, .pinned = g && g->pin};
     struct wf_spawn p = {.options = &options, .fn = fn, .arg = arg};
     struct wf_thread *th = wf_thread_self();
-    bool inside = th != NULL, outside;
+    bool outside;
     weft_task *t;
     int rc;
 
@@ -83,7 +83,7 @@ int weft_local_set_run_at(const char *site, weft_local_set *set, weft_fn *fn, vo
     if (th && !th->fiber)
         return wf_misuse(-EPERM, "weft_local_set_run: called outside a fiber");
     p.pin = g->pin;
-    outside = !inside || th->sched != &g->rt->sched;
+    outside = !th || th->sched != &g->rt->sched;
     rc = outside ? wf_runtime_spawn_begin(g->rt) : 0;
     if (rc < 0)
         return rc;
@@ -95,7 +95,7 @@ int weft_local_set_run_at(const char *site, weft_local_set *set, weft_fn *fn, vo
         rc = wf_runtime_spawn_end(g->rt, rc);
     if (rc < 0)
         return rc;
-    return inside ? local_join(t, result) : weft_join_blocking(t, result);
+    return wf_thread_self() ? local_join(t, result) : weft_join_blocking(t, result);
 }
 
 int(weft_local_set_run)(weft_local_set *set, weft_fn *fn, void *arg, int *result)
