@@ -19,7 +19,7 @@ static void pins_use(struct wf_pins *p)
 uint32_t wf_pins_choose(struct wf_scheduler *sched, struct wf_thread *th)
 {
     struct weft_runtime *rt = wf_runtime_of(sched);
-    unsigned at;
+    unsigned at, seat = 0;
 
     /* Nobody but its worker is ever there. */
     if (rt->sole)
@@ -29,10 +29,12 @@ uint32_t wf_pins_choose(struct wf_scheduler *sched, struct wf_thread *th)
     /* A stand-in goes, and threads outside have no seat: one of the workers in turn, that is not stuck if there is
      * one. relaxed: a choice */
     at = wf_add_u32(&rt->pin_turn, 1, WF_RELAXED);
-    for (unsigned i = 0; i < rt->workers; i++)
-        if (wf_load_u32(&rt->seats[(at + i) % rt->workers].taken, WF_RELAXED) != WF_SEAT_RELIEVED)
-            return wf_pins_flags((at + i) % rt->workers);
-    return wf_pins_flags(at % rt->workers);
+    for (unsigned i = 0; i < rt->workers; i++) {
+        seat = (at + i) % rt->workers;
+        if (wf_load_u32(&rt->seats[seat].taken, WF_RELAXED) != WF_SEAT_RELIEVED)
+            break;
+    }
+    return wf_pins_flags(seat);
 }
 
 void wf_pins_push_here(struct wf_pins *p, struct weft_task *t)

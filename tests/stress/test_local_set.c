@@ -168,7 +168,7 @@ TEST(tokens_go_round_among_the_sets_of_all_workers)
         weft_runtime *rt = test_runtime_new(&test_flavours[i]);
         struct ring *r = calloc(1, sizeof(*r));
         bool many = test_flavours[i].flavor == WEFT_MULTI_THREAD;
-        pthread_t thread;
+        pthread_t thread = pthread_self();
         int result = 1;
 
         CHECK(r != NULL);
