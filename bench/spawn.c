@@ -7,6 +7,7 @@
  *                 tasks exist before the first is waited for; a server that spawns one task
  *                 for each connection sees its memory warm and pays less.
  * spawn_joinset   the same through a join set: spawned into it, and taken from it as they end.
+ * spawn_local     the same through a local set: all tasks are pinned to the root's worker, and pass through its own list.
  * spawn_detached  isolates spawning alone: nobody holds a handle, a counter tells the end.
  * chained_spawn   isolates the hand-over: each task starts the next one and ends, so that
  *                 never more than two exist. It must not be read as the cost of a spawn in
@@ -63,10 +64,9 @@ static void spawn_join_run(const struct bench_job *job)
 
 /* spawn_joinset */
 
-static void spawn_joinset_run(const struct bench_job *job)
+static void spawn_into(const struct bench_job *job, weft_join_set *set)
 {
     weft_async state = {0};
-    weft_join_set *set = weft_join_set_new();
     weft_instant start = weft_now();
     weft_join_done done;
     uint64_t taken = 0;
@@ -90,6 +90,18 @@ static void spawn_joinset_run(const struct bench_job *job)
 
     bench_report_per_item(job, start, job->count);
     weft_join_set_free(set);
+}
+
+static void spawn_joinset_run(const struct bench_job *job)
+{
+    spawn_into(job, weft_join_set_new());
+}
+
+/* spawn_local */
+
+static void spawn_local_run(const struct bench_job *job)
+{
+    spawn_into(job, weft_local_set_new());
 }
 
 /* spawn_detached */
@@ -206,6 +218,8 @@ const struct bench_workload bench_spawn_workloads[] = {
      spawn_join_run},
     {"spawn_joinset", "the same through a join set; per task", 1000000, BENCH_TWIN,
      spawn_joinset_run},
+    {"spawn_local", "the same through a local set, on one thread; per task", 1000000, BENCH_TWIN,
+     spawn_local_run},
     {"spawn_detached", "the same without handles, a counter tells the end; per task", 1000000,
      BENCH_TWIN, spawn_detached_run},
     {"chained_spawn", "each task spawns the next; per task", 1000000, BENCH_TWIN,
