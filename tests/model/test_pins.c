@@ -252,6 +252,86 @@ static void without_bell(void)
     weft_runtime_free(rt);
 }
 
+/* --- a single worker, for which others may stand in ------------------------------------------------------------------ */
+
+static void nothing_to_say(void *user, const weft_stall *s)
+{
+    (void)user, (void)s;
+}
+
+static weft_local_set *open_watched(void)
+{
+    weft_config config = {.worker_threads = 1,
+                          .event_interval = 4,
+                          .stack_size = 16384,
+                          .monitor = WEFT_ON,
+                          .max_standins = 1,
+                          .thread_keep_alive = 3600000ull * MS,
+                          .on_stall = nothing_to_say,
+                          .rng_seed = 1};
+    weft_join_set_options o = {0};
+    weft_local_set *set = NULL;
+
+    CHECK_EQ(0, weft_runtime_new(&rt, &config));
+    o.runtime = rt;
+    CHECK_EQ(0, weft_local_set_new_with(&set, &o));
+    return set;
+}
+
+static void woken_single(void)
+{
+    weft_local_set *set = open_watched();
+
+    CHECK(spawn_pinned(set, &pinned_waiter_type) > 0);
+    wait_for_waker();
+    look_where_it_sleeps(PINNED_TO);
+    tell();
+    take_one(set);
+    weft_join_set_free(set);
+    weft_runtime_free(rt);
+}
+
+/* Stuck until a task has run that is pinned to nobody. Another, that is pinned, is left to its worker by who stands
+ * in. */
+static weft_poll pinned_hog_poll(void *self, weft_context *cx)
+{
+    (void)self, (void)cx;
+    wf_store_u32(&waker_is_there, 1, WF_RELEASE);
+    while (!wf_load_u32(&told, WF_ACQUIRE))
+        wf_spin_pause();
+    CHECK_EQ(0, wf_load_u32(&ran, WF_RELAXED));
+    return WEFT_READY;
+}
+
+static const weft_async_type pinned_hog_type = {pinned_hog_poll, NULL, sizeof(weft_async), "hog"};
+
+static weft_poll anybody_tells_poll(void *self, weft_context *cx)
+{
+    (void)self, (void)cx;
+    CHECK(seat_here() != PINNED_TO);
+    wf_store_u32(&told, 1, WF_RELEASE);
+    return WEFT_READY;
+}
+
+static const weft_async_type anybody_tells_type = {anybody_tells_poll, NULL, sizeof(weft_async),
+                                                   "tells"};
+
+static void stuck_single(void)
+{
+    weft_local_set *set = open_watched();
+    weft_task *t;
+
+    CHECK(spawn_pinned(set, &pinned_hog_type) > 0);
+    wait_for_waker();
+    CHECK(spawn_pinned(set, &pinned_runner_type) > 0);
+    t = spawn(&anybody_tells_type);
+    join(t);
+    take_one(set);
+    take_one(set);
+    weft_join_set_free(set);
+    weft_runtime_free(rt);
+}
+
 const struct model_test model_tests[] = {
     {.name = "one worker that nobody stands in for: a set is as any other",
      .begin = outside_sole,
@@ -302,6 +382,17 @@ const struct model_test model_tests[] = {
     {.name = "two workers: a pinned task is woken where no bell can be had",
      .begin = without_bell,
      .must_reach = 1u << ROUSED,
+     .late_clock = true,
+     .preemptions = 1,
+     .stale = MODEL_NONE},
+    {.name = "a single worker: a wake from outside reaches its pinned task",
+     .begin = woken_single,
+     .must_reach = 1u << SIGNALLED,
+     .late_clock = true,
+     .preemptions = 1,
+     .stale = MODEL_NONE},
+    {.name = "a single worker that is stuck: who stands in leaves its pinned tasks alone",
+     .begin = stuck_single,
      .late_clock = true,
      .preemptions = 1,
      .stale = MODEL_NONE},
