@@ -57,7 +57,7 @@ typedef struct weft_worker_metrics {
     uint64_t timers_fired;
     uint64_t io_events;
     uint64_t budget_yields; /* coop budget spent */
-    uint64_t queue_depth;   /* woken tasks waiting here */
+    uint64_t queue_depth;   /* woken tasks waiting here, and pinned ones */
     uint64_t backlog_depth; /* spawned tasks not yet polled, waiting here */
     weft_duration busy;     /* not parked, in all */
     bool parked;

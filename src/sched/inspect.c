@@ -156,7 +156,7 @@ static void metrics_of_seat(const struct wf_seat *s, weft_worker_metrics *m, uin
         .timers_fired = metric(&c->timers_fired),
         .io_events = metric(&c->io_events),
         .budget_yields = metric(&c->task.budget_yields),
-        .queue_depth = wf_deque_len(&s->ready),
+        .queue_depth = wf_deque_len(&s->ready) + wf_pins_len(&s->pins),
         .backlog_depth = wf_deque_len(&s->backlog),
         .busy = lived > parked ? lived - parked : 0,
         .parked = parked_at != 0,

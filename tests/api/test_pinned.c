@@ -384,6 +384,7 @@ static void stuck_on(unsigned workers)
                      .hook_user = &s,
                      .thread_keep_alive = WEFT_MS(100)};
     weft_join_set_options o = {.name = "stuck"};
+    weft_metrics m;
     weft_runtime *rt;
     weft_local_set *set;
     weft_task *t;
@@ -409,6 +410,8 @@ static void stuck_on(unsigned workers)
     while (atomic_load(&s.free_done) != (workers > 1 ? 8 : 4) || atomic_load(&s.waiting) < 3)
         usleep(50);
     CHECK_EQ(0, atomic_load(&s.done));
+    CHECK_EQ(0, weft_metrics_snapshot(rt, &m));
+    CHECK(m.total.queue_depth >= 3);
     CHECK_EQ(1, write(s.hold[1], "x", 1));
     for (int i = 0; i < 4; i++)
         CHECK_EQ(1, weft_join_set_next_blocking(set, NULL));
