@@ -7,7 +7,8 @@
  *                 tasks exist before the first is waited for; a server that spawns one task
  *                 for each connection sees its memory warm and pays less.
  * spawn_joinset   the same through a join set: spawned into it, and taken from it as they end.
- * spawn_local     the same through a local set: all tasks are pinned to the root's worker, and pass through its own list.
+ * spawn_local     the same through a local set: all tasks are pinned to the root's worker, and pass through its own
+ *                 list.
  * spawn_detached  isolates spawning alone: nobody holds a handle, a counter tells the end.
  * chained_spawn   isolates the hand-over: each task starts the next one and ends, so that
  *                 never more than two exist. It must not be read as the cost of a spawn in

@@ -252,7 +252,7 @@ static void without_bell(void)
     weft_runtime_free(rt);
 }
 
-/* --- a single worker, for which others may stand in ------------------------------------------------------------------ */
+/* --- a single worker, for which others may stand in ------------------------------------------------- */
 
 static void nothing_to_say(void *user, const weft_stall *s)
 {
