@@ -382,7 +382,7 @@ WF_INLINE void worker_requeue(struct wf_worker *w, struct weft_task *t)
 }
 
 /* May a task that yields be polled again on the spot? */
-static bool worker_may_repeat(const struct wf_worker *w)
+WF_INLINE bool worker_may_repeat(const struct wf_worker *w)
 {
     return worker_alone(w) && !(wf_pins_used(&w->seat->pins) && wf_pins_wait(&w->seat->pins)) &&
            !wf_migrate_each_poll(w);
