@@ -33,7 +33,8 @@ WEFT_API weft_duration weft_until(weft_instant at);
 WEFT_API int weft_sleep(weft_duration d);
 WEFT_API int weft_sleep_until(weft_instant at);
 
-/* As futures; the time of weft_sleep_future counts from its first poll. Result 0. */
+/* As futures; the time of weft_sleep_future counts from its first poll. Result 0. The coop budget holds no timer up:
+ * beside a branch that spends all of it in each poll a sleep still begins and ends, and a tick comes. */
 WEFT_API weft_future weft_sleep_future(weft_duration d);
 WEFT_API weft_future weft_sleep_until_future(weft_instant at);
 

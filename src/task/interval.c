@@ -104,10 +104,9 @@ static weft_poll tick_poll(weft_future *f, weft_context *cx)
         return wf_timer_repoll(&i->timer, cx) ? WEFT_PENDING : tick_end(f, 0);
     if (!wf_thread_self())
         return tick_end(f, -EPERM);
-    if (!wf_coop_proceed(cx))
-        return WEFT_PENDING;
     if (i->next <= wf_now())
-        return tick_end(f, 0);
+        return wf_coop_proceed(cx) ? tick_end(f, 0) : WEFT_PENDING;
+    /* whatever the budget is, as a sleep */
     i->ticker = f;
     i->timer = (struct wf_timer){0};
     wf_timer_arm(&i->timer, wf_thread_self()->wheel, i->next,

@@ -59,13 +59,14 @@ static weft_poll sleep_arm(weft_future *f, weft_context *cx)
         f->result = -EPERM;
         return WEFT_READY;
     }
-    if (at == 0 || !wf_coop_proceed(cx))
-        return at == 0 ? WEFT_READY : WEFT_PENDING;
+    if (at == 0)
+        return WEFT_READY;
     now = wf_now();
     if (f->aux_ == SLEEP_FOR)
         at = weft_instant_add(now, at);
     else if (at <= now)
-        return WEFT_READY;
+        return wf_coop_proceed(cx) ? WEFT_READY : WEFT_PENDING;
+    /* Whatever the budget is: beside a branch that always spends all of it a limit would never begin. */
     f->aux_ = SLEEP_UNTIL;
     wf_timer_arm(t, wf_thread_self()->wheel, at, wf_wakeable_retain(cx->waker_.target_));
     return WEFT_PENDING;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_coop.c - giving way: the budget of 128 operations, those who do without it, and the task
- * that ignores its cancel.
+ * test_coop.c - giving way: the budget of 128 operations, those who do without it, those beside who spends it
+ * all, and the task that ignores its cancel.
  *
  * Who runs between what is certain with one worker only, so most of this runs on the two flavours
  * that have one.
@@ -267,6 +267,50 @@ TEST(should_yield_tells_of_a_spent_budget_and_of_a_long_poll)
     test_run(should_yield, NULL);
 }
 
+/* --- beside a branch that spends it all ------------------------------------------------- */
+
+/* Always has more to do: each poll spends the whole budget, and it never ends. */
+static weft_poll spender_poll(weft_future *f, weft_context *cx)
+{
+    weft_future unit = weft_consume_budget_future();
+
+    (void)f;
+    while (weft_future_poll(&unit, cx) == WEFT_READY)
+        unit = weft_consume_budget_future();
+    weft_future_drop(&unit);
+    return WEFT_PENDING;
+}
+
+static const weft_future_type spender_type = {.poll = spender_poll, .name = "spender"};
+
+static ssize_t beside_spender(weft_future second)
+{
+    weft_future first = weft_future_of(&spender_type);
+
+    return weft_select_biased(&first, &second);
+}
+
+static int starves_no_timer(void *arg)
+{
+    weft_future f = weft_future_of(&spender_type);
+    weft_interval iv;
+
+    (void)arg;
+    CHECK_EQ(1, beside_spender(weft_sleep_future(WEFT_MS(1))));
+    CHECK_EQ(1, beside_spender(weft_sleep_until_future(weft_now() + WEFT_MS(1))));
+    CHECK_EQ(0, weft_interval_init_at(&iv, weft_now() + WEFT_MS(1), WEFT_MS(1)));
+    CHECK_EQ(1, beside_spender(weft_interval_tick_future(&iv, NULL)));
+    CHECK_EQ(-ETIMEDOUT, weft_timeout(WEFT_MS(1), &f));
+    f = weft_future_of(&spender_type);
+    CHECK_EQ(1, beside_spender(weft_timeout_future(WEFT_MS(1), &f)));
+    return 0;
+}
+
+TEST(who_spends_the_whole_budget_starves_no_timer_beside_it)
+{
+    test_run(starves_no_timer, NULL);
+}
+
 /* --- a cancel that is ignored -------------------------------------------------------------- */
 
 static int ignores(void *arg)
@@ -332,4 +376,5 @@ TEST(a_task_that_ignores_a_thousand_cancels_is_reported_and_made_to_yield)
 TEST_MAIN("coop", a_task_that_is_always_ready_lets_others_run_every_128_operations,
           a_stackless_task_has_the_same_budget, unconstrained_code_is_not_interrupted,
           should_yield_tells_of_a_spent_budget_and_of_a_long_poll,
+          who_spends_the_whole_budget_starves_no_timer_beside_it,
           a_task_that_ignores_a_thousand_cancels_is_reported_and_made_to_yield)
