@@ -321,12 +321,12 @@ weft_poll wf_cancelled_ask(weft_future *f, weft_context *cx)
 
 static weft_poll cancelled_poll(weft_future *f, weft_context *cx)
 {
-    if (!wf_coop_proceed(cx))
+    /* Whatever the budget is: the token need not be there for a second first poll, and nobody who spends all of it
+     * in a select keeps the cancel from those beside. */
+    if (wf_cancelled_ask(f, cx) == WEFT_PENDING)
         return WEFT_PENDING;
-    if (wf_cancelled_ask(f, cx) == WEFT_READY)
-        return WEFT_READY;
-    wf_coop_restore();
-    return WEFT_PENDING;
+    wf_coop_spend();
+    return WEFT_READY;
 }
 
 static const weft_future_type cancelled_type = {cancelled_poll, wf_cancelled_leave, "cancelled"};

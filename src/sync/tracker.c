@@ -266,12 +266,10 @@ static weft_poll tracker_poll(weft_future *f, weft_context *cx)
 {
     weft_task_tracker *tr = wf_wait_of(f)->object;
 
-    if (!wf_coop_proceed(cx))
+    /* Whatever the budget is: the tracker need not be there for a second first poll. */
+    if (wf_wait_poll(f, cx, &tr->lock, &tr->line, tracker_look) == WEFT_PENDING)
         return WEFT_PENDING;
-    if (wf_wait_poll(f, cx, &tr->lock, &tr->line, tracker_look) == WEFT_PENDING) {
-        wf_coop_restore();
-        return WEFT_PENDING;
-    }
+    wf_coop_spend();
     if (wf_wait_is_placed(f))
         tracker_put(tr);
     return WEFT_READY;

@@ -194,3 +194,11 @@ void wf_coop_restore(void)
     if (th && th->task && th->budget < WF_COOP_BUDGET)
         th->budget++;
 }
+
+void wf_coop_spend(void)
+{
+    struct wf_thread *th = wf_thread_self();
+
+    if (th && th->task && th->budget > 0)
+        th->budget--;
+}

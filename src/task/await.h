@@ -73,4 +73,7 @@ bool wf_coop_has_budget(const weft_context *cx);
 /* The unit of wf_coop_proceed given back, because the operation did not finish. */
 void wf_coop_restore(void);
 
+/* Spend one unit, if there is one, for what has finished and cannot be put off. */
+void wf_coop_spend(void);
+
 #endif

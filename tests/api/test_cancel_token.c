@@ -193,6 +193,46 @@ TEST(waits_for_a_token_that_is_freed_end)
 
 END_TEST
 
+/* What is polled now finds none left. */
+static void spend_the_budget(void)
+{
+    weft_context cx = weft_context_of(NULL);
+    weft_future unit;
+
+    do
+        unit = weft_consume_budget_future();
+    while (weft_future_poll(&unit, &cx) == WEFT_READY);
+    weft_future_drop(&unit);
+}
+
+static int free_after_first_poll(void *arg)
+{
+    weft_cancel_token *t = new_token(NULL);
+    weft_future f = weft_cancel_token_cancelled_future(t);
+    weft_context cx = weft_context_of(NULL);
+
+    (void)arg;
+    spend_the_budget();
+    CHECK(weft_future_poll(&f, &cx) == WEFT_PENDING);
+    weft_cancel_token_free(t);
+    CHECK_EQ(-ESHUTDOWN, weft_await(&f));
+    t = new_token(NULL);
+    weft_cancel_token_cancel(t);
+    f = weft_cancel_token_cancelled_future(t);
+    spend_the_budget();
+    CHECK(weft_future_poll(&f, &cx) == WEFT_READY);
+    CHECK_EQ(0, f.result);
+    weft_cancel_token_free(t);
+    return 0;
+}
+
+TEST(a_wait_is_known_to_the_token_from_its_first_poll_whatever_the_budget)
+{
+    test_run(free_after_first_poll, NULL);
+}
+
+END_TEST
+
 /* The last handles go while somebody is about to be told: that is no mistake. */
 static int free_after_cancel(void *arg)
 {
@@ -571,6 +611,7 @@ END_TEST
 TEST_MAIN("cancel_token", a_cancel_reaches_all_below_and_nothing_else, handles_are_counted,
           what_is_below_a_freed_token_stays_below_what_is_above_it,
           all_that_wait_for_it_or_below_it_go_on, waits_for_a_token_that_is_freed_end,
+          a_wait_is_known_to_the_token_from_its_first_poll_whatever_the_budget,
           a_wait_keeps_a_cancelled_token, a_future_runs_until_the_token_is_cancelled,
           a_run_can_be_given_up_and_ended_from_above, a_scope_cancels_however_it_is_left,
           a_tree_may_be_very_deep_and_very_wide,

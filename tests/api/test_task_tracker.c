@@ -281,6 +281,39 @@ TEST(waits_for_a_tracker_that_is_freed_end_and_tasks_go_on)
 
 END_TEST
 
+/* What is polled now finds none left. */
+static void spend_the_budget(void)
+{
+    weft_context cx = weft_context_of(NULL);
+    weft_future unit;
+
+    do
+        unit = weft_consume_budget_future();
+    while (weft_future_poll(&unit, &cx) == WEFT_READY);
+    weft_future_drop(&unit);
+}
+
+static int free_after_first_poll(void *arg)
+{
+    weft_task_tracker *tr = new_tracker();
+    weft_future f = weft_task_tracker_wait_future(tr);
+    weft_context cx = weft_context_of(NULL);
+
+    (void)arg;
+    spend_the_budget();
+    CHECK(weft_future_poll(&f, &cx) == WEFT_PENDING);
+    weft_task_tracker_free(tr);
+    CHECK_EQ(-ESHUTDOWN, weft_await(&f));
+    return 0;
+}
+
+TEST(a_wait_is_known_to_the_tracker_from_its_first_poll_whatever_the_budget)
+{
+    test_run(free_after_first_poll, NULL);
+}
+
+END_TEST
+
 /* --- from outside, and to the end of a runtime ------------------------------------------------------ */
 
 TEST(a_plain_thread_counts_tasks_of_a_runtime)
@@ -350,4 +383,5 @@ TEST_MAIN("task_tracker", tasks_of_every_kind_are_counted_until_they_have_ended,
           who_joins_a_counted_task_finds_it_counted_no_more,
           a_wait_ends_when_it_is_closed_and_empty,
           waits_for_a_tracker_that_is_freed_end_and_tasks_go_on,
+          a_wait_is_known_to_the_tracker_from_its_first_poll_whatever_the_budget,
           a_plain_thread_counts_tasks_of_a_runtime, the_wait_ends_after_the_last_of_many)
