@@ -184,12 +184,28 @@ WEFT_API int weft_defer(weft_void_fn *fn, void *arg);
  * The coop budget. A task may finish 128 operations in one poll without waiting; the next one
  * then lets others run first, so that no task starves its neighbours.
  */
-WEFT_API int weft_unconstrained(weft_fn *fn,
-                                void *arg); /* calls fn without that limit; returns its value */
-WEFT_API int weft_consume_budget(void);     /* spend one unit; may yield. As weft_yield */
+/* Call fn without that limit. What fn returned; -EINVAL: fn is NULL; -EPERM: not called from a fiber. */
+WEFT_API int weft_unconstrained(weft_fn *fn, void *arg);
+WEFT_API int weft_consume_budget(void); /* spend one unit; may yield. As weft_yield */
 WEFT_API weft_future weft_consume_budget_future(void);
 /* Is the budget spent, or has this poll run for 1 ms? For long loops. */
 WEFT_API bool weft_should_yield(void);
+
+/*
+ * weft_budget_take - spend one unit in a poll function of your own, of a future or a stackless task.
+ *
+ * For operations that may be ready again and again: their polls begin with it, as those of the library do, or a task
+ * that awaits them in a loop lets nobody else run.
+ *
+ * cx       of the poll.
+ * Returns  true; on a plain thread, where there is no budget, always
+ *          false: it is spent. The waker of cx was woken; the poll answers WEFT_PENDING, and registers nothing
+ */
+WEFT_API WEFT_MUST_CHECK bool weft_budget_take(const weft_context *cx);
+
+/* Give the unit back, because the poll has to wait after all. Once for each weft_budget_take at most, in the same
+ * poll. */
+WEFT_API void weft_budget_return(void);
 
 /*
  * A shield masks cancellation and outer deadlines, for clean-up that must await.

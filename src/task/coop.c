@@ -61,6 +61,20 @@ weft_future weft_consume_budget_future(void)
     return (weft_future){.type = &budget_type};
 }
 
+bool weft_budget_take(const weft_context *cx)
+{
+    if (wf_unlikely(!cx)) {
+        (void)wf_misuse(-EINVAL, "weft_budget_take: the context is NULL");
+        return true;
+    }
+    return wf_coop_proceed(cx);
+}
+
+void weft_budget_return(void)
+{
+    wf_coop_restore();
+}
+
 bool weft_should_yield(void)
 {
     struct wf_thread *th = wf_thread_self();

@@ -107,10 +107,33 @@ static int op_take(struct race *r)
     return weft_join(weft_task_ref(r->ended), NULL);
 }
 
+/* Of a user's own: words[0] says whether it is ready. */
+static weft_poll own_poll(weft_future *f, weft_context *cx)
+{
+    if (!weft_budget_take(cx))
+        return WEFT_PENDING;
+    f->result = 0;
+    if (f->words[0])
+        return WEFT_READY;
+    weft_budget_return();
+    return WEFT_PENDING;
+}
+
+static const weft_future_type own_type = {.poll = own_poll, .name = "own"};
+
+static int op_own(struct race *r)
+{
+    weft_future f = weft_future_of(&own_type);
+
+    (void)r;
+    f.words[0] = 1;
+    return (int)weft_await(&f);
+}
+
 static int budget(void *arg)
 {
-    static int (*const operations[])(struct race *) = {op_sleep, op_consume, op_past, op_join,
-                                                       op_take};
+    static int (*const operations[])(struct race *) = {op_sleep, op_consume, op_past,
+                                                       op_join,  op_take,    op_own};
     weft_metrics m;
 
     (void)arg;
@@ -138,6 +161,39 @@ static int budget(void *arg)
 TEST(a_task_that_is_always_ready_lets_others_run_every_128_operations)
 {
     test_run_alone(budget, NULL);
+}
+
+static int returned(void *arg)
+{
+    weft_context cx = weft_context_of(NULL);
+    weft_future f = weft_future_of(&own_type);
+    int n = 0;
+
+    (void)arg;
+    CHECK_EQ(0, weft_yield());
+    for (int i = 0; i < 10 * BUDGET; i++) {
+        CHECK(weft_future_poll(&f, &cx) == WEFT_PENDING);
+        CHECK(weft_budget_take(&cx)); /* as many as before */
+        weft_budget_return();
+    }
+    weft_future_drop(&f);
+    while (weft_budget_take(&cx))
+        CHECK(++n <= BUDGET);
+    CHECK(weft_should_yield());
+    weft_budget_return(); /* the last one was refused, but this one is spent */
+    CHECK(weft_budget_take(&cx));
+    CHECK(!weft_budget_take(&cx));
+    return 0;
+}
+
+TEST(a_poll_that_waits_gives_its_unit_back)
+{
+    weft_context cx = weft_context_of(NULL);
+
+    for (int i = 0; i < 10 * BUDGET; i++)
+        CHECK(weft_budget_take(&cx)); /* a plain thread has no budget */
+    weft_budget_return();
+    test_run(returned, NULL);
 }
 
 /* --- the same, stackless ---------------------------------------------------------- */
@@ -374,7 +430,8 @@ TEST(a_task_that_ignores_a_thousand_cancels_is_reported_and_made_to_yield)
 }
 
 TEST_MAIN("coop", a_task_that_is_always_ready_lets_others_run_every_128_operations,
-          a_stackless_task_has_the_same_budget, unconstrained_code_is_not_interrupted,
+          a_poll_that_waits_gives_its_unit_back, a_stackless_task_has_the_same_budget,
+          unconstrained_code_is_not_interrupted,
           should_yield_tells_of_a_spent_budget_and_of_a_long_poll,
           who_spends_the_whole_budget_starves_no_timer_beside_it,
           a_task_that_ignores_a_thousand_cancels_is_reported_and_made_to_yield)
