@@ -234,7 +234,7 @@ WEFT_API void weft_shield_leave(weft_shield *scope);
 /*
  * Task-locals: one value per key and task.
  *
- * destroy   may be NULL; called with each value that is not NULL when its task ends.
+ * destroy   may be NULL; called with each value that is not NULL when its task ends, or another one is set.
  * flags     WEFT_LOCAL_INHERIT: a spawned task starts with its parent's value, passed through
  *           inherit, which must not await (NULL: the same pointer; then destroy must be NULL too).
  */
@@ -249,6 +249,17 @@ WEFT_API void *weft_task_local_get(
     const weft_local_key *key); /* NULL if never set, or outside tasks */
 WEFT_API int weft_task_local_set(const weft_local_key *key,
                                  void *value); /* 0, -ENOMEM, -EPERM, -EINVAL */
+
+/*
+ * weft_task_local_swap - set a value, and take over the one that was there.
+ *
+ * For a value that is to hold for a part of the code only, since a local is not bound to a block: swap it in, and
+ * set *old again afterwards. Or, with NULL, to take the value out of the task.
+ *
+ * old      what was there, and is the caller's now; NULL: nothing was. Written when 0 is returned.
+ * Returns  0, -ENOMEM (not for NULL, nor where there was a value), -EPERM (outside a task), -EINVAL
+ */
+WEFT_API int weft_task_local_swap(const weft_local_key *key, void *value, void **old);
 
 /*
  * Stackless tasks: a state struct that begins with a weft_async, a poll function and a type.

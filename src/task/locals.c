@@ -103,22 +103,43 @@ static int locals_add(struct weft_task *t, weft_local_key *key, void *value)
     return 0;
 }
 
-int weft_task_local_set(const weft_local_key *key, void *value)
+static int locals_swap(const weft_local_key *key, void *value, void **old, const char *call)
 {
     struct wf_thread *th = wf_thread_self();
     struct wf_locals *l;
+    int rc = 0;
 
     if (!key)
-        return wf_misuse(-EINVAL, "weft_task_local_set: key is NULL");
+        return wf_misuse(-EINVAL, "%s: key is NULL", call);
     if (!th || !th->task)
-        return wf_misuse(-EPERM, "weft_task_local_set: called outside a task");
+        return wf_misuse(-EPERM, "%s: called outside a task", call);
     l = locals_find(th->task, key);
-    if (!l)
-        return locals_add(th->task, wf_unconst(key), value);
-    if (l->value && l->value != value && key->destroy)
-        key->destroy(l->value);
-    l->value = value;
+    if (!l && value)
+        rc = locals_add(th->task, wf_unconst(key), value);
+    if (rc < 0)
+        return rc;
+    *old = l ? l->value : NULL;
+    if (l)
+        l->value = value;
     return 0;
+}
+
+int weft_task_local_set(const weft_local_key *key, void *value)
+{
+    void *old;
+    int rc = locals_swap(key, value, &old, "weft_task_local_set");
+
+    /* Last: the function may ask for the local, and set it. */
+    if (rc == 0 && old && old != value && key->destroy)
+        key->destroy(old);
+    return rc;
+}
+
+int weft_task_local_swap(const weft_local_key *key, void *value, void **old)
+{
+    if (!old)
+        return wf_misuse(-EINVAL, "weft_task_local_swap: old is NULL");
+    return locals_swap(key, value, old, "weft_task_local_swap");
 }
 
 void wf_locals_free(struct weft_task *t)

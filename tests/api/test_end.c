@@ -360,6 +360,49 @@ TEST(task_locals_are_inherited_as_asked_and_destroyed_at_the_end)
     weft_local_key_free(NULL);
 }
 
+static int local_swaps(void *arg)
+{
+    void *outer = local_new(1), *old = &outer;
+
+    (void)arg;
+    CHECK_EQ(0, weft_task_local_swap(local_plain, NULL, &old));
+    CHECK(old == NULL);
+    CHECK_EQ(0, weft_task_local_swap(local_plain, outer, &old));
+    CHECK(old == NULL);
+    CHECK_EQ(0, weft_task_local_swap(local_plain, local_new(2), &old)); /* for a while */
+    CHECK(old == outer);
+    CHECK_EQ(2, *(int *)weft_task_local_get(local_plain));
+    CHECK_EQ(2, atomic_load(&local_alive));
+    CHECK_EQ(0, weft_task_local_set(local_plain, old)); /* the inner one is destroyed */
+    CHECK_EQ(1, atomic_load(&local_alive));
+    CHECK_EQ(0, weft_task_local_set(local_plain, old)); /* what is there stays */
+    CHECK_EQ(1, *(int *)weft_task_local_get(local_plain));
+    CHECK_EQ(0, weft_task_local_swap(local_plain, NULL, &old));
+    CHECK(old == outer && weft_task_local_get(local_plain) == NULL);
+    local_destroy(old);
+    return 0;
+}
+
+static int local_swap_alone(void *arg)
+{
+    (void)arg;
+    CHECK_EQ(0, weft_join(weft_spawn(local_swaps, NULL), NULL));
+    CHECK_EQ(0, atomic_load(&local_alive));
+    CHECK_EQ(-EINVAL, weft_task_local_swap(local_plain, NULL, NULL));
+    return 0;
+}
+
+TEST(a_local_may_be_set_for_a_while_and_taken_out)
+{
+    void *old;
+
+    CHECK_EQ(0, weft_local_key_new(&local_plain, local_destroy, 0, NULL));
+    CHECK_EQ(-EPERM, weft_task_local_swap(local_plain, NULL, &old));
+    CHECK_EQ(-EINVAL, weft_task_local_swap(NULL, NULL, &old));
+    test_run(local_swap_alone, NULL);
+    weft_local_key_free(local_plain);
+}
+
 static int local_set_later(void *arg)
 {
     (void)arg;
@@ -505,5 +548,6 @@ TEST_MAIN("end", a_panic_ends_one_task_drops_its_futures_and_runs_its_deferred_c
           a_panic_within_deadlines_and_shields_leaves_no_timer,
           deferred_calls_run_in_reverse_and_may_await,
           task_locals_are_inherited_as_asked_and_destroyed_at_the_end,
+          a_local_may_be_set_for_a_while_and_taken_out,
           a_task_may_be_looked_at_while_it_sets_its_first_local,
           values_of_a_freed_key_are_not_destroyed, hooks_see_each_task_and_each_poll)
