@@ -97,6 +97,13 @@ WEFT_API bool weft_join_map_contains(const weft_join_map *map, weft_key key);
 WEFT_API size_t weft_join_map_len(const weft_join_map *map);
 WEFT_API bool weft_join_map_is_empty(const weft_join_map *map);
 
+/* As of a set; a task that was replaced counts as spawned, and as nothing else. 0, -EINVAL. */
+WEFT_API int weft_join_map_get_info(const weft_join_map *map, weft_join_set_info *info);
+WEFT_API int weft_join_map_get_info_sized(const weft_join_map *map, weft_join_set_info *info,
+                                          size_t size);
+#define weft_join_map_get_info(...) \
+ weft_join_map_get_info_sized(__VA_ARGS__, sizeof(weft_join_set_info))
+
 /* As of a set. */
 WEFT_API WEFT_MUST_CHECK int weft_join_map_shutdown(weft_join_map *map);
 WEFT_API void weft_join_map_detach_all(weft_join_map *map);

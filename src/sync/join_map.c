@@ -563,6 +563,24 @@ bool weft_join_map_is_empty(const weft_join_map *map)
     return weft_join_map_len(map) == 0;
 }
 
+int weft_join_map_get_info_sized(const weft_join_map *map, weft_join_set_info *info, size_t size)
+{
+    weft_join_set_info all = {0};
+    struct weft_join_map *m = wf_unconst(map);
+
+    if (!map || !info)
+        return wf_misuse(-EINVAL, "weft_join_map_get_info: map or info is NULL");
+    wf_lock(&m->gather.group.lock);
+    all.len = m->gather.group.count - m->gather.hidden;
+    all.spawned = m->gather.group.spawned;
+    all.taken = m->gather.taken;
+    all.expired = m->gather.expired;
+    wf_unlock(&m->gather.group.lock);
+    memcpy(all.name, m->name, sizeof(all.name));
+    memcpy(info, &all, size < sizeof(all) ? size : sizeof(all));
+    return 0;
+}
+
 /* --- giving up --- */
 
 int weft_join_map_shutdown(weft_join_map *map)
@@ -602,6 +620,11 @@ void weft_join_map_free(weft_join_map *map)
 }
 
 /* The functions behind the macros of the same name. */
+int(weft_join_map_get_info)(const weft_join_map *map, weft_join_set_info *info)
+{
+    return weft_join_map_get_info_sized(map, info, sizeof(*info));
+}
+
 ssize_t(weft_join_map_spawn)(weft_join_map *map, weft_key key, weft_fn *fn, void *arg)
 {
     return weft_join_map_spawn_at(NULL, map, key, fn, arg);

@@ -373,6 +373,38 @@ TEST(maps_end_as_sets_do)
 
 END_TEST
 
+static int tells(void *arg)
+{
+    const weft_join_set_options options = {.name = "feeds"};
+    weft_join_map *map = NULL;
+    weft_join_set_info info;
+
+    (void)arg;
+    CHECK_EQ(0, weft_join_map_new_with(&map, &options));
+    CHECK_EQ(0, weft_join_map_get_info(map, &info));
+    CHECK_STR("feeds", info.name);
+    CHECK(info.len == 0 && info.spawned == 0 && info.taken == 0 && !info.expired);
+    CHECK(weft_join_map_spawn(map, number(1), waits, NULL) > 0);
+    CHECK(weft_join_map_spawn(map, number(1), returns_it, NULL) > 0); /* in its place */
+    CHECK(weft_join_map_spawn(map, number(2), waits, NULL) > 0);
+    CHECK_EQ(1, weft_join_map_next(map, NULL));
+    CHECK_EQ(0, weft_join_map_get_info(map, &info));
+    CHECK(info.len == 1 && info.spawned == 3 && info.taken == 1);
+    CHECK_EQ(0, weft_join_map_set_deadline(map, 1));
+    CHECK_EQ(1, weft_join_map_next(map, NULL));
+    CHECK_EQ(0, (weft_join_map_get_info)(map, &info));
+    CHECK(info.len == 0 && info.taken == 2 && info.expired && !info.ordered);
+    weft_join_map_free(map);
+    return 0;
+}
+
+TEST(a_map_says_what_it_is)
+{
+    test_run(tells, NULL);
+}
+
+END_TEST
+
 static int within_a_task(void *arg)
 {
     CHECK_EQ(-EDEADLK, weft_join_map_next_blocking(arg, NULL));
@@ -400,6 +432,8 @@ TEST(bad_use_gets_an_answer)
     CHECK_EQ(-EINVAL, weft_join_map_next_blocking(NULL, NULL));
     CHECK_EQ(-EINVAL, weft_join_map_cancel(NULL, number(1)));
     CHECK_EQ(-EINVAL, weft_join_map_shutdown(NULL));
+    CHECK_EQ(-EINVAL, weft_join_map_get_info(map, NULL));
+    CHECK_EQ(-EINVAL, (weft_join_map_get_info)(NULL, NULL));
     CHECK_EQ(-EINVAL, weft_join_map_set_deadline(NULL, 1));
     CHECK_EQ(0, weft_join_map_cancel_matching(NULL, is_even, NULL));
     CHECK_EQ(0, weft_join_map_cancel_matching(map, NULL, NULL));
@@ -419,4 +453,5 @@ END_TEST
 TEST_MAIN("join_map", numbers_and_bytes_are_keys, a_key_that_is_there_is_replaced,
           the_result_of_one_that_was_replaced_is_dropped, tasks_are_cancelled_by_key,
           a_map_grows_and_keeps_its_keys, all_ways_to_spawn_lead_into_the_map,
-          who_gives_up_loses_no_task, maps_end_as_sets_do, bad_use_gets_an_answer)
+          who_gives_up_loses_no_task, maps_end_as_sets_do, a_map_says_what_it_is,
+          bad_use_gets_an_answer)
