@@ -196,12 +196,10 @@ static weft_poll gone_poll(weft_future *f, weft_context *cx)
 {
     struct wf_fanout *o = wf_wait_of(f)->object;
 
-    if (!wf_coop_proceed(cx))
+    /* Whatever the budget is: the channel is held from the first poll on. */
+    if (wf_wait_poll(f, cx, &o->lock, &o->gone, gone_look) == WEFT_PENDING)
         return WEFT_PENDING;
-    if (wf_wait_poll(f, cx, &o->lock, &o->gone, gone_look) == WEFT_PENDING) {
-        wf_coop_restore();
-        return WEFT_PENDING;
-    }
+    wf_coop_spend();
     if (wf_wait_is_placed(f))
         wf_fanout_put(o);
     return WEFT_READY;
@@ -212,8 +210,6 @@ static void gone_drop(weft_future *f)
     struct wf_wait *w = wf_wait_of(f);
     struct wf_fanout *o = w->object;
 
-    if (!wf_wait_is_placed(f)) /* it gave way before it looked */
-        return;
     wf_wait_leave(w, &o->lock, &o->gone);
     wf_fanout_put(o);
 }

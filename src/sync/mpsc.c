@@ -400,8 +400,7 @@ static weft_poll closed_poll(weft_future *f, weft_context *cx)
     weft_wakeable *bring;
     bool over, last = false;
 
-    if (!wf_coop_proceed(cx))
-        return WEFT_PENDING;
+    /* Whatever the budget is: the channel is held from the first poll on. */
     bring = wf_wakeable_retain(cx->waker_.target_);
     wf_lock(&c->tx.lock);
     over = c->shut || c->senders == 0;
@@ -420,10 +419,10 @@ static weft_poll closed_poll(weft_future *f, weft_context *cx)
     wf_wakeable_release(bring);
     if (wf_unlikely(last))
         wf_mpsc_free(c);
-    if (over)
-        return WEFT_READY;
-    wf_coop_restore();
-    return WEFT_PENDING;
+    if (!over)
+        return WEFT_PENDING;
+    wf_coop_spend();
+    return WEFT_READY;
 }
 
 static void closed_drop(weft_future *f)

@@ -80,14 +80,12 @@ static int closed_register(struct wf_oneshot *o, bool holds, weft_wakeable **tar
     return rc;
 }
 
-static weft_poll closed_poll(weft_future *f, weft_context *cx)
+static weft_poll closed_ask(weft_future *f, const weft_context *cx)
 {
     struct wf_oneshot *o = wf_oneshot_of(f);
     weft_wakeable *target;
     int rc;
 
-    if (!wf_coop_proceed(cx))
-        return WEFT_PENDING;
     if (!closed_watch(o))
         return closed_ready(f, 0);
     target = wf_wakeable_retain(cx->waker_.target_);
@@ -99,8 +97,16 @@ static weft_poll closed_poll(weft_future *f, weft_context *cx)
         /* relaxed: the sender, which the caller has, holds one */
         (void)wf_add_u32(&o->refs, 1, WF_RELAXED);
     f->aux_ |= CLOSED_HOLDS;
-    wf_coop_restore();
     return WEFT_PENDING;
+}
+
+/* Whatever the budget is: from the first poll on the sender may be consumed. */
+static weft_poll closed_poll(weft_future *f, weft_context *cx)
+{
+    if (closed_ask(f, cx) == WEFT_PENDING)
+        return WEFT_PENDING;
+    wf_coop_spend();
+    return WEFT_READY;
 }
 
 static void closed_drop(weft_future *f)

@@ -521,10 +521,89 @@ TEST(a_oneshots_sender_may_be_consumed_while_it_waits_for_the_receivers_end)
     test_run(consumed_while_it_watches, NULL);
 }
 
+/* The same where the first poll finds the budget spent. */
+static int poll_without_budget(weft_future f, bool drop, void (*close)(void *tx), void *tx)
+{
+    weft_context cx = weft_context_of(NULL);
+
+    spend_the_budget();
+    CHECK(weft_future_poll(&f, &cx) == WEFT_PENDING);
+    close(tx);
+    if (!drop)
+        return (int)weft_await(&f);
+    weft_future_drop(&f);
+    return -ESHUTDOWN;
+}
+
+static void close_sender(void *tx)
+{
+    weft_sender_close(tx);
+}
+
+static void close_broadcast(void *tx)
+{
+    weft_broadcast_sender_close(tx);
+}
+
+static void close_watch(void *tx)
+{
+    weft_watch_sender_close(tx);
+}
+
+struct oneshot_ends {
+    weft_oneshot_sender *tx;
+    weft_oneshot_receiver *rx;
+};
+
+static void close_oneshot(void *arg)
+{
+    struct oneshot_ends *ends = arg;
+
+    weft_oneshot_sender_close(ends->tx);
+    weft_oneshot_receiver_close(ends->rx);
+}
+
+static int closed_without_budget(void *arg)
+{
+    bool drop = arg != NULL;
+    struct oneshot_ends ends;
+    weft_broadcast_sender *btx;
+    weft_broadcast_receiver *brx;
+    weft_watch_sender *wtx;
+    weft_watch_receiver *wrx;
+    weft_receiver *rx;
+    weft_sender *tx;
+
+    CHECK_EQ(0, weft_mpsc_new(&tx, &rx, sizeof(int), 1));
+    CHECK_EQ(-ESHUTDOWN,
+             poll_without_budget(weft_sender_closed_future(tx), drop, close_sender, tx));
+    weft_receiver_close(rx);
+    CHECK_EQ(0, weft_broadcast_new(&btx, &brx, sizeof(int), 1));
+    CHECK_EQ(-ESHUTDOWN,
+             poll_without_budget(weft_broadcast_closed_future(btx), drop, close_broadcast, btx));
+    weft_broadcast_receiver_close(brx);
+    CHECK_EQ(0, weft_watch_new(&wtx, &wrx, sizeof(int), &(int){1}));
+    CHECK_EQ(-ESHUTDOWN,
+             poll_without_budget(weft_watch_closed_future(wtx), drop, close_watch, wtx));
+    weft_watch_receiver_close(wrx);
+    CHECK_EQ(0, weft_oneshot_new(&ends.tx, &ends.rx, sizeof(int)));
+    CHECK_EQ(drop ? -ESHUTDOWN : 0, poll_without_budget(weft_oneshot_sender_closed_future(ends.tx),
+                                                        drop, close_oneshot, &ends));
+    return 0;
+}
+
+TEST(who_waits_for_the_receivers_end_is_known_from_the_first_poll_whatever_the_budget)
+{
+    hush();
+    test_run(closed_without_budget, NULL);
+    test_run(closed_without_budget, &destroyed);
+}
+
 TEST_MAIN("channel_misuse", a_plain_thread_gets_codes_not_crashes, a_fiber_gets_codes_not_crashes,
           a_stackless_task_gets_codes_not_crashes,
           who_waits_by_the_last_sender_is_told_when_it_is_closed,
           who_waits_by_a_receiver_is_told_when_it_is_closed,
           a_receive_that_is_pending_when_the_receiver_is_closed_puts_away_the_rest,
           the_same_holds_for_a_oneshot,
-          a_oneshots_sender_may_be_consumed_while_it_waits_for_the_receivers_end)
+          a_oneshots_sender_may_be_consumed_while_it_waits_for_the_receivers_end,
+          who_waits_for_the_receivers_end_is_known_from_the_first_poll_whatever_the_budget)

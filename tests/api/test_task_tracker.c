@@ -281,18 +281,6 @@ TEST(waits_for_a_tracker_that_is_freed_end_and_tasks_go_on)
 
 END_TEST
 
-/* What is polled now finds none left. */
-static void spend_the_budget(void)
-{
-    weft_context cx = weft_context_of(NULL);
-    weft_future unit;
-
-    do
-        unit = weft_consume_budget_future();
-    while (weft_future_poll(&unit, &cx) == WEFT_READY);
-    weft_future_drop(&unit);
-}
-
 static int free_after_first_poll(void *arg)
 {
     weft_task_tracker *tr = new_tracker();

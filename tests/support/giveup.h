@@ -32,6 +32,18 @@ static inline int giveup_await(void *arg)
     return (int)weft_await(&f);
 }
 
+/* What is polled after this finds no budget left. From a fiber. */
+static inline void spend_the_budget(void)
+{
+    weft_context cx = weft_context_of(NULL);
+    weft_future unit;
+
+    do
+        unit = weft_consume_budget_future();
+    while (weft_future_poll(&unit, &cx) == WEFT_READY);
+    weft_future_drop(&unit);
+}
+
 /* Until the task waits for something. From a fiber. */
 static inline void until_idle(const weft_task *t)
 {
