@@ -59,7 +59,8 @@ WEFT_API WEFT_MUST_CHECK int weft_spawn_blocking_on(weft_runtime *rt, weft_task 
  * another thread.
  *
  * fn may await, but once it has, it is an ordinary part of the task again: what it blocks after that is noticed
- * by the monitor. May be nested. From a plain thread it is a call.
+ * by the monitor. The coop budget goes on within it: the operation that finds it spent lets others run, on whichever
+ * worker, as everywhere in a task. May be nested. From a plain thread it is a call.
  *
  * Returns  what fn returned; -EINVAL on a current-thread runtime, and on one with a single worker and
  *          without monitor: there is nobody to hand over to.

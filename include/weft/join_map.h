@@ -11,6 +11,9 @@
  * As a join set (weft/join_set.h), whose rules hold here too; and there is one task for each key. Spawning with a key
  * that is there cancels the task that has it and puts the new one in its place; the result of the old one is dropped,
  * also if it had ended.
+ *
+ * The table of keys grows in small steps as tasks are spawned, and keeps its memory until the map is freed; a task's
+ * own record goes with the task. So there is nothing to reserve, and little to shrink.
  */
 #ifndef WEFT_JOIN_MAP_H
 #define WEFT_JOIN_MAP_H

@@ -136,7 +136,8 @@ WEFT_API int weft_join_set_cancel_one(weft_join_set *set, uint64_t id);
 
 /*
  * weft_join_set_shutdown - cancel all tasks, and wait until the set is empty. Their results are not told.
- * The set can be used afterwards.
+ * The set can be used afterwards. A stackless task does the same by weft_join_set_cancel, and takes what ends by
+ * weft_join_set_next_future until that gives 0.
  *
  * Awaits   until the last has ended.
  * Cancel   safe: who has not ended stays in the set, cancelled.
