@@ -167,11 +167,12 @@ static void mpsc_clear_waiting(struct wf_mpsc *c)
         wf_and_u64(&c->rx.head, ~(uint64_t)WF_MPSC_WAITING, WF_RELAXED);
 }
 
-void wf_mpsc_grant_and_unlock(struct wf_mpsc *c, weft_wakeable *also_wake)
+bool wf_mpsc_grant_and_unlock(struct wf_mpsc *c, weft_wakeable *also_wake, bool put)
 {
     struct wf_wakes wakes;
     struct wf_waiter *w;
     uint64_t head;
+    bool last;
 
     wakes.count = 0;
     wf_wakes_add(&wakes, also_wake);
@@ -190,16 +191,19 @@ void wf_mpsc_grant_and_unlock(struct wf_mpsc *c, weft_wakeable *also_wake)
     }
     mpsc_clear_waiting(c);
     wf_mpsc_set_look(c, head);
+    last = put && wf_mpsc_put_locked(c);
     wf_unlock(&c->tx.lock);
     wf_wakes_all(&wakes);
+    return last;
 }
 
 /* There is nothing to wait for any more, for room nor for the receiver's end: all who do are told; they look
- * why. Under the lock, which it gives back. */
-static void mpsc_end_waits_and_unlock(struct wf_mpsc *c, weft_wakeable *also_wake)
+ * why. Under the lock, which it gives back; put, and what is returned, as above. */
+static bool mpsc_end_waits_and_unlock(struct wf_mpsc *c, weft_wakeable *also_wake, bool put)
 {
     struct wf_wakes wakes;
     struct wf_waitq *q;
+    bool last;
 
     wakes.count = 0;
     wf_wakes_add(&wakes, also_wake);
@@ -220,8 +224,10 @@ static void mpsc_end_waits_and_unlock(struct wf_mpsc *c, weft_wakeable *also_wak
     }
     mpsc_clear_waiting(c);
     wf_mpsc_set_look(c, wf_mpsc_head(c));
+    last = put && wf_mpsc_put_locked(c);
     wf_unlock(&c->tx.lock);
     wf_wakes_all(&wakes);
+    return last;
 }
 
 /* --- the ends --------------------------------------------------------------------- */
@@ -243,18 +249,13 @@ weft_sender *weft_sender_clone(weft_sender *tx)
 bool wf_mpsc_leave_and_unlock(struct wf_mpsc *c, bool sender)
 {
     weft_wakeable *receiver = NULL;
-    bool last;
 
     if (sender)
         c->senders--;
     if (wf_mpsc_ended(c))
         receiver = wf_mpsc_take_receiver(c);
-    last = wf_mpsc_put_locked(c);
-    if (c->senders == 0)
-        mpsc_end_waits_and_unlock(c, receiver);
-    else
-        wf_mpsc_grant_and_unlock(c, receiver);
-    return last;
+    return c->senders == 0 ? mpsc_end_waits_and_unlock(c, receiver, true)
+                           : wf_mpsc_grant_and_unlock(c, receiver, true);
 }
 
 void weft_sender_close(weft_sender *tx)
@@ -344,13 +345,14 @@ void weft_receiver_shutdown(weft_receiver *rx)
     c = wf_mpsc_of_rx(rx);
     wf_lock(&c->tx.lock);
     c->shut = true;
-    mpsc_end_waits_and_unlock(c, wf_mpsc_ended(c) ? wf_mpsc_take_receiver(c) : NULL);
+    (void)mpsc_end_waits_and_unlock(c, wf_mpsc_ended(c) ? wf_mpsc_take_receiver(c) : NULL, false);
 }
 
 void weft_receiver_close(weft_receiver *rx)
 {
     struct wf_mpsc *c;
     uint32_t owner;
+    bool last;
 
     if (!rx)
         return;
@@ -359,11 +361,16 @@ void weft_receiver_close(weft_receiver *rx)
     c->shut = c->gone = true;
     /* relaxed: a future that is pending was left so under the lock */
     owner = wf_load_u32(&rx->owner, WF_RELAXED);
-    if (owner == WF_MPSC_PENDING)
+    if (wf_unlikely(owner == WF_MPSC_PENDING)) {
         wf_store_u32(&rx->owner, WF_MPSC_ORPHANED, WF_RELAXED);
-    mpsc_end_waits_and_unlock(c, wf_mpsc_take_receiver(c));
+        /* The receiver's reference is the future's now, which may use it up before this returns. */
+        c->refs++;
+    }
+    last = mpsc_end_waits_and_unlock(c, wf_mpsc_take_receiver(c), owner == WF_MPSC_PENDING);
     if (wf_unlikely(owner != WF_MPSC_FREE))
         (void)wf_misuse(0, "weft_receiver_close: the receiver was closed while a task receives");
+    if (wf_unlikely(last))
+        wf_mpsc_free(c);
     if (wf_likely(owner != WF_MPSC_PENDING))
         wf_mpsc_receiver_end(c);
 }

@@ -199,12 +199,13 @@ WF_INLINE weft_wakeable *wf_mpsc_take_receiver(struct wf_mpsc *c)
 
 /*
  * Give the room that there is to who waits for it, in order, and set look; then unlock, and wake them and also_wake,
- * which may be NULL.
+ * which may be NULL. The lock may be given back in between, while the caller's reference keeps the memory: put, that
+ * goes with the last unlocking. True: free the channel.
  */
-void wf_mpsc_grant_and_unlock(struct wf_mpsc *c, weft_wakeable *also_wake);
+bool wf_mpsc_grant_and_unlock(struct wf_mpsc *c, weft_wakeable *also_wake, bool put);
 
-/* Somebody does not come back to the memory. Under the lock; true: it was the last one, who frees it when it has
- * unlocked. */
+/* Somebody does not come back to the memory. Under the lock, which is not to be taken again; true: it was the last
+ * one, who frees it when it has unlocked. */
 WF_INLINE bool wf_mpsc_put_locked(struct wf_mpsc *c)
 {
     wf_assert(c->refs > 0);

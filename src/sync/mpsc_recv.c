@@ -92,7 +92,7 @@ WF_INLINE size_t recv_copy(struct weft_receiver *rx, void *to, size_t n)
 WF_NOINLINE static void recv_grant(struct wf_mpsc *c)
 {
     wf_lock(&c->tx.lock);
-    wf_mpsc_grant_and_unlock(c, NULL);
+    (void)wf_mpsc_grant_and_unlock(c, NULL, false);
 }
 
 /* n slots may be filled again. The last access to the channel, unless senders wait. */

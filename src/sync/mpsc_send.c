@@ -230,7 +230,7 @@ static void room_use(struct wf_mpsc *c, weft_future *f, uint64_t head, struct ro
     *(weft_permit *)out = wf_mpsc_permit(c, w->need, (f->aux_ & ROOM_OWNED) != 0);
 }
 
-/* Under the lock, when a future is ready or dropped: its waiting is over. True: free the channel. */
+/* Under the lock, when a future is ready or dropped: its waiting is over. True: its reference is to be put. */
 static bool room_leave(struct wf_mpsc *c, weft_future *f)
 {
     uint64_t ticks;
@@ -242,7 +242,7 @@ static bool room_leave(struct wf_mpsc *c, weft_future *f)
     c->wait_ticks += ticks;
     if (ticks > c->wait_ticks_max)
         c->wait_ticks_max = ticks;
-    return wf_mpsc_put_locked(c);
+    return true;
 }
 
 /* Under the lock, with a reference to its waker: into the line, unless the receiver has made room at this very moment.
@@ -313,7 +313,7 @@ static enum room_step room_step(weft_future *f, weft_wakeable *target, weft_wake
         return room_step_queued(w, target, bring, todo);
     if (w->state == WF_WAITER_GRANTED) {
         room_step_granted(c, f, todo);
-        todo->last = room_leave(c, f);
+        todo->last = room_leave(c, f) && wf_mpsc_put_locked(c);
         return ROOM_STEP_READY;
     }
     f->result = wf_mpsc_find_room(c, w->need, &head);
@@ -331,7 +331,7 @@ static enum room_step room_step(weft_future *f, weft_wakeable *target, weft_wake
         room_use(c, f, head, todo);
         wf_mpsc_set_look(c, head);
     }
-    todo->last = room_leave(c, f);
+    todo->last = room_leave(c, f) && wf_mpsc_put_locked(c);
     return ROOM_STEP_READY;
 }
 
@@ -382,8 +382,7 @@ static void room_drop(weft_future *f)
         if (wf_mpsc_ended(c))
             receiver = wf_mpsc_take_receiver(c);
     }
-    last = room_leave(c, f);
-    wf_mpsc_grant_and_unlock(c, receiver);
+    last = wf_mpsc_grant_and_unlock(c, receiver, room_leave(c, f));
     wf_wakeable_release(old);
     if (wf_unlikely(last))
         wf_mpsc_free(c);

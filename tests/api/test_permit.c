@@ -3,6 +3,7 @@
  * test_permit.c - room in a channel that is reserved first and used later.
  */
 #include "channel.h"
+#include "waiting.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -509,6 +510,88 @@ TEST(a_plain_thread_reserves)
     test_run(from_a_thread, NULL);
 }
 
+/* --- the channel goes meanwhile --------------------------------------------------------- */
+
+#define THRONG 33 /* one more than are woken at a time */
+
+/* Its senders wait in line; the first of them that is woken ends it all: sends are done, both ends closed. */
+static struct throng {
+    struct poller poller; /* first */
+    struct channel c;
+    weft_sender *tx[THRONG];
+    weft_future send[THRONG];
+    int value[THRONG], sent;
+} throng;
+
+static void throng_ends(struct poller *p)
+{
+    if (atomic_load(&p->wakes) != THRONG - 1)
+        return;
+    for (int i = 0; i < THRONG; i++) {
+        throng.sent += poller_poll(p, &throng.send[i]) == WEFT_READY;
+        weft_future_drop(&throng.send[i]);
+        weft_sender_close(throng.tx[i]);
+    }
+    weft_receiver_close(throng.c.rx);
+}
+
+/* All room is taken, and all wait. */
+static void throng_begin(weft_permit *all)
+{
+    throng = (struct throng){.c = channel_new(2 * THRONG)};
+    poller_init(&throng.poller);
+    CHECK_EQ(0, weft_try_reserve_many(throng.c.tx, 2 * THRONG, all));
+}
+
+static void throng_waits(void)
+{
+    for (int i = 0; i < THRONG; i++) {
+        throng.tx[i] = weft_sender_clone(throng.c.tx);
+        throng.send[i] = weft_send_future(throng.tx[i], &throng.value[i]);
+        CHECK_EQ(WEFT_PENDING, poller_poll(&throng.poller, &throng.send[i]));
+    }
+    weft_sender_close(throng.c.tx);
+    throng.poller.on_wake = throng_ends;
+}
+
+static int release_before_a_throng(void *arg)
+{
+    weft_permit all;
+
+    (void)arg;
+    throng_begin(&all);
+    throng_waits();
+    weft_permit_release(&all);
+    CHECK(throng.sent >= THRONG - 1);
+    CHECK_EQ(0, atomic_load(&throng.poller.refs));
+    return 0;
+}
+
+static int drop_before_a_throng(void *arg)
+{
+    weft_permit all, none;
+    weft_future reserve;
+
+    (void)arg;
+    throng_begin(&all);
+    reserve = weft_reserve_many_future(throng.c.tx, 2 * THRONG, &none);
+    CHECK_EQ(WEFT_PENDING, poller_poll(&throng.poller, &reserve));
+    throng_waits();
+    weft_permit_release(&all);
+    CHECK_EQ(1, atomic_load(&throng.poller.wakes));
+    atomic_store(&throng.poller.wakes, 0);
+    weft_future_drop(&reserve);
+    CHECK(throng.sent >= THRONG - 1);
+    CHECK_EQ(0, atomic_load(&throng.poller.refs));
+    return 0;
+}
+
+TEST(a_channel_may_go_while_its_last_room_is_given_to_many)
+{
+    test_run(release_before_a_throng, NULL);
+    test_run(drop_before_a_throng, NULL);
+}
+
 TEST_MAIN("permit", a_permit_sends_without_waiting_on_room_that_nobody_else_gets,
           a_permit_that_is_released_gives_its_room_to_who_waits,
           many_are_reserved_together_and_in_line,
@@ -518,4 +601,5 @@ TEST_MAIN("permit", a_permit_sends_without_waiting_on_room_that_nobody_else_gets
           a_permit_is_good_after_the_receiver_was_shut_down,
           what_a_permit_sends_to_a_closed_receiver_is_destroyed,
           a_send_that_got_room_just_before_the_receiver_closed_has_not_sent,
-          permits_of_an_unbounded_channel_have_their_memory, a_plain_thread_reserves)
+          permits_of_an_unbounded_channel_have_their_memory, a_plain_thread_reserves,
+          a_channel_may_go_while_its_last_room_is_given_to_many)
