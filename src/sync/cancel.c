@@ -289,12 +289,13 @@ void wf_cancelled_leave(weft_future *f)
 {
     struct wf_wait *w = wf_wait_of(f);
     struct weft_cancel_token *t = w->object;
-    struct cancel_tree *tree = t->tree;
+    struct cancel_tree *tree;
     weft_wakeable *old = NULL;
     struct wf_list dead;
 
-    if (!wf_wait_is_placed(f))
+    if (!wf_wait_is_placed(f)) /* it does not pin the token, which may be gone */
         return;
+    tree = t->tree;
     wf_list_init(&dead);
     wf_lock(&tree->lock);
     if (w->waiter.state == WF_WAITER_QUEUED)

@@ -19,6 +19,7 @@
  *          A waiter for each of several tasks: whoever takes the values can hand them on.
  * TESTS    tests/api/test_delay_queue.c, test_delay_expirer.c, tests/model/test_delay_queue.c, tests/fault/test_time.c
  */
+#include "base/assert.h"
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -283,7 +284,7 @@ void weft_delay_queue_clear(weft_delay_queue *q)
 
 /* --- the next ------------------------------------------------------------------------------ */
 
-enum { NEXT_QUEUE, NEXT_ITEM, NEXT_EXPIRED };
+enum { NEXT_QUEUE, NEXT_ITEM, NEXT_EXPIRED }; /* words; aux_: it is the waiter */
 
 static weft_delay_queue *next_queue(const weft_future *f)
 {
@@ -334,6 +335,7 @@ static int next_step(weft_future *f, const weft_context *cx, uint64_t now)
                        &told);
         if (rc < 0)
             q->waiter = f;
+        f->aux_ = rc < 0;
         before = rc == -EAGAIN ? next_arm(q, cx) : rc >= 0 ? wf_timer_take(&q->timer) : NULL;
     }
     wf_unlock(&q->lock);
@@ -361,13 +363,15 @@ static weft_poll next_poll(weft_future *f, weft_context *cx)
 static void next_drop(weft_future *f)
 {
     weft_delay_queue *q = next_queue(f);
-    weft_wakeable *before = NULL;
+    weft_wakeable *before;
 
+    if (!f->aux_) /* it gave way before it looked, and the queue may be gone */
+        return;
+    f->aux_ = 0;
     wf_lock(&q->lock);
-    if (q->waiter == f) {
-        q->waiter = NULL;
-        before = wf_timer_take(&q->timer);
-    }
+    wf_debug_assert(q->waiter == f);
+    q->waiter = NULL;
+    before = wf_timer_take(&q->timer);
     wf_unlock(&q->lock);
     wf_wakeable_release(before);
 }

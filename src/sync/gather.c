@@ -390,6 +390,8 @@ static void gather_drop(weft_future *f)
     struct wf_gather *gt = future_gather(f);
     struct wf_sweep s = {0};
 
+    if (!(f->words[GATHER_FLAGS] & GATHER_HOLDS)) /* it gave way before it looked */
+        return;
     wf_lock(&gt->group.lock);
     future_leave_locked(f, &s);
     wf_unlock(&gt->group.lock);

@@ -439,6 +439,8 @@ static void closed_drop(weft_future *f)
     weft_wakeable *target = NULL;
     bool last;
 
+    if (!(f->aux_ & CLOSED_HOLDS)) /* it gave way before it looked, and the channel may be gone */
+        return;
     wf_lock(&c->tx.lock);
     if (w->state == WF_WAITER_QUEUED)
         target = wf_waitq_take(&c->closed, w, WF_WAITER_IDLE);

@@ -373,6 +373,8 @@ static void room_drop(weft_future *f)
     weft_wakeable *old = NULL, *receiver = NULL;
     bool last;
 
+    if (!(f->aux_ & ROOM_HOLDS)) /* it gave way before it looked, and the channel may be gone */
+        return;
     wf_lock(&c->tx.lock);
     if (w->state == WF_WAITER_QUEUED)
         old = wf_waitq_take(&c->room, w, WF_WAITER_IDLE);

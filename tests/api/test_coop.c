@@ -429,9 +429,82 @@ TEST(a_task_that_ignores_a_thousand_cancels_is_reported_and_made_to_yield)
     }
 }
 
+/* --- futures that gave way ------------------------------------------------------------- */
+
+/* Pending for want of a budget only: it has not looked at what it is of. */
+static void begin(weft_future *f, weft_future of)
+{
+    weft_context cx = weft_context_of(NULL);
+    weft_future unit;
+
+    do
+        unit = weft_consume_budget_future();
+    while (weft_future_poll(&unit, &cx) == WEFT_READY);
+    weft_future_drop(&unit);
+    *f = of;
+    CHECK_EQ(WEFT_PENDING, weft_future_poll(f, &cx));
+}
+
+enum { OF_SEND, OF_RESERVE, OF_CLOSED, OF_RECV, OF_CHANNEL };
+
+static void outlives_a_channel(int kind)
+{
+    weft_receiver *rx;
+    weft_sender *tx;
+    weft_permit p;
+    weft_future f;
+    int value = 1;
+
+    CHECK_EQ(0, weft_mpsc_new(&tx, &rx, sizeof(int), 1));
+    begin(&f, kind == OF_SEND      ? weft_send_future(tx, &value)
+              : kind == OF_RESERVE ? weft_reserve_future(tx, &p)
+              : kind == OF_CLOSED  ? weft_sender_closed_future(tx)
+                                   : weft_recv_future(rx, &value));
+    weft_sender_close(tx);
+    weft_receiver_close(rx);
+    weft_future_drop(&f);
+    CHECK_EQ(-ECANCELED, f.result);
+}
+
+static int outlives_all(void *arg)
+{
+    weft_cancel_token *token = weft_cancel_token_new(NULL);
+    weft_join_set *set = weft_join_set_new();
+    weft_join_map *map = weft_join_map_new();
+    weft_join_map_done map_done;
+    weft_join_done set_done;
+    weft_delay_queue *q;
+    weft_future f;
+    int value;
+
+    (void)arg;
+    for (int kind = 0; kind < OF_CHANNEL; kind++)
+        outlives_a_channel(kind);
+    begin(&f, weft_join_set_next_future(set, &set_done));
+    weft_join_set_free(set);
+    weft_future_drop(&f);
+    begin(&f, weft_join_map_next_future(map, &map_done));
+    weft_join_map_free(map);
+    weft_future_drop(&f);
+    begin(&f, weft_cancel_token_cancelled_future(token));
+    weft_cancel_token_free(token);
+    weft_future_drop(&f);
+    CHECK_EQ(0, weft_delay_queue_new(&q, sizeof(int), NULL));
+    begin(&f, weft_delay_queue_next_future(q, &value, NULL));
+    weft_delay_queue_free(q);
+    weft_future_drop(&f);
+    return 0;
+}
+
+TEST(a_future_that_only_gave_way_may_be_dropped_after_what_it_is_of_is_gone)
+{
+    test_run(outlives_all, NULL);
+}
+
 TEST_MAIN("coop", a_task_that_is_always_ready_lets_others_run_every_128_operations,
           a_poll_that_waits_gives_its_unit_back, a_stackless_task_has_the_same_budget,
           unconstrained_code_is_not_interrupted,
           should_yield_tells_of_a_spent_budget_and_of_a_long_poll,
           who_spends_the_whole_budget_starves_no_timer_beside_it,
-          a_task_that_ignores_a_thousand_cancels_is_reported_and_made_to_yield)
+          a_task_that_ignores_a_thousand_cancels_is_reported_and_made_to_yield,
+          a_future_that_only_gave_way_may_be_dropped_after_what_it_is_of_is_gone)
