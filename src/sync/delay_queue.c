@@ -343,23 +343,6 @@ static int next_step(weft_future *f, const weft_context *cx, uint64_t now)
     return rc;
 }
 
-static weft_poll next_poll(weft_future *f, weft_context *cx)
-{
-    int rc = -EINPROGRESS;
-
-    if (!wf_thread_self()) {
-        f->result = -EPERM;
-        return WEFT_READY;
-    }
-    while (rc == -EINPROGRESS) {
-        if (!wf_coop_proceed(cx))
-            return WEFT_PENDING;
-        rc = next_step(f, cx, wf_now());
-    }
-    f->result = rc;
-    return rc == -EAGAIN ? WEFT_PENDING : WEFT_READY;
-}
-
 static void next_drop(weft_future *f)
 {
     weft_delay_queue *q = next_queue(f);
@@ -374,6 +357,24 @@ static void next_drop(weft_future *f)
     before = wf_timer_take(&q->timer);
     wf_unlock(&q->lock);
     wf_wakeable_release(before);
+}
+
+static weft_poll next_poll(weft_future *f, weft_context *cx)
+{
+    int rc = -EINPROGRESS;
+
+    if (!wf_thread_self()) {
+        next_drop(f);
+        f->result = -EPERM;
+        return WEFT_READY;
+    }
+    while (rc == -EINPROGRESS) {
+        if (!wf_coop_proceed(cx))
+            return WEFT_PENDING;
+        rc = next_step(f, cx, wf_now());
+    }
+    f->result = rc;
+    return rc == -EAGAIN ? WEFT_PENDING : WEFT_READY;
 }
 
 static const weft_future_type next_type = {next_poll, next_drop, "delay_queue_next"};

@@ -483,10 +483,43 @@ TEST(a_queue_that_is_awaited_is_not_freed)
     test_run_paused(frees_too_early, NULL);
 }
 
+/* Begun in a task, and polled on by a plain thread, which has no timers. */
+struct carried {
+    weft_delay_queue *q;
+    weft_future next;
+    int got;
+};
+
+static int begins_next(void *arg)
+{
+    struct carried *c = arg;
+    weft_context cx = weft_context_of(NULL);
+
+    c->next = weft_delay_queue_next_future(c->q, &c->got, NULL);
+    CHECK_EQ(WEFT_PENDING, weft_future_poll(&c->next, &cx));
+    return 0;
+}
+
+TEST(a_wait_that_a_plain_thread_refuses_is_over)
+{
+    struct carried c = {.q = queue_of_ints()};
+    weft_runtime *rt;
+
+    (void)insert(c.q, 3, WEFT_SECS(1000));
+    CHECK_EQ(0, weft_runtime_new(&rt, NULL));
+    CHECK_EQ(0, weft_block_on(rt, begins_next, &c, NULL));
+    CHECK_EQ(-EPERM, weft_await_blocking(&c.next));
+    CHECK_EQ(0, weft_block_on(rt, begins_next, &c, NULL));
+    weft_future_drop(&c.next);
+    weft_runtime_free(rt);
+    weft_delay_queue_free(c.q);
+}
+
 TEST_MAIN("delay_queue", entries_come_out_at_their_time_and_in_order,
           what_has_expired_can_be_taken_without_waiting,
           what_is_past_is_due_and_what_never_comes_is_not,
           a_key_is_of_its_entry_and_then_of_nothing, values_of_any_size_are_copied,
           reserved_memory_is_there_and_is_used_again, values_that_nobody_takes_are_destroyed,
           who_waits_follows_what_changes, a_wait_that_is_given_up_loses_nothing,
-          misuse_gets_codes_not_crashes, a_queue_that_is_awaited_is_not_freed)
+          misuse_gets_codes_not_crashes, a_queue_that_is_awaited_is_not_freed,
+          a_wait_that_a_plain_thread_refuses_is_over)
