@@ -61,7 +61,7 @@ WEFT_API WEFT_MUST_CHECK int weft_local_set_new_with(weft_local_set **set,
  *
  * Awaits   until it has ended. From a plain thread: blocks it.
  * Cancel   the task is cancelled with the caller, and waited for.
- * Returns  0, -EINVAL, -ENOMEM, -ECANCELED, -ETIMEDOUT; -EPERM in a stackless task; -ESHUTDOWN
+ * Returns  0, -EINVAL, -ENOMEM, -ECANCELED, -ETIMEDOUT; -EPERM in a stackless task, and in a forked child; -ESHUTDOWN
  */
 WEFT_API WEFT_MUST_CHECK int weft_local_set_run(weft_local_set *set, weft_fn *fn, void *arg,
                                                 int *result);

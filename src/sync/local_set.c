@@ -65,6 +65,14 @@ static int local_join(weft_task *t, int *result)
     return rc;
 }
 
+/* From a plain thread or another runtime. */
+static int local_enter(weft_runtime *rt)
+{
+    int rc = wf_runtime_check_outside(rt, "weft_local_set_run");
+
+    return rc < 0 ? rc : wf_runtime_spawn_begin(rt);
+}
+
 int weft_local_set_run_at(const char *site, weft_local_set *set, weft_fn *fn, void *arg,
                           int *result)
 {
@@ -84,7 +92,7 @@ int weft_local_set_run_at(const char *site, weft_local_set *set, weft_fn *fn, vo
         return wf_misuse(-EPERM, "weft_local_set_run: called outside a fiber");
     p.pin = g->pin;
     outside = !th || th->sched != &g->rt->sched;
-    rc = outside ? wf_runtime_spawn_begin(g->rt) : 0;
+    rc = outside ? local_enter(g->rt) : 0;
     if (rc < 0)
         return rc;
     t = wf_task_new_fiber(th, &g->rt->sched, &p);

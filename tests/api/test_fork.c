@@ -17,7 +17,7 @@ static int nothing(void *arg)
 }
 
 /* Runs in the child; its exit status is the number of the first claim that does not hold. */
-static int child_claims(weft_runtime *rt)
+static int child_claims(weft_runtime *rt, weft_local_set *set)
 {
     sigset_t blocked;
     int result;
@@ -34,6 +34,10 @@ static int child_claims(weft_runtime *rt)
         return 5;
     if (weft_block_on(rt, nothing, NULL, &result) != -EPERM)
         return 6;
+    if (weft_join_set_spawn(set, nothing, NULL) != -EPERM)
+        return 8;
+    if (weft_local_set_run(set, nothing, NULL, &result) != -EPERM)
+        return 9;
     if (sigprocmask(SIG_BLOCK, NULL, &blocked) != 0 || sigismember(&blocked, SIGTERM) ||
         sigismember(&blocked, SIGINT) || sigismember(&blocked, SIGPIPE))
         return 7;
@@ -43,15 +47,20 @@ static int child_claims(weft_runtime *rt)
 static int fork_and_claim(void *arg)
 {
     weft_runtime *rt = arg;
-    pid_t child = fork();
+    weft_join_set_options options = {.runtime = rt};
+    weft_local_set *set;
+    pid_t child;
     int status;
 
+    CHECK_EQ(0, weft_local_set_new_with(&set, &options));
+    child = fork();
     if (child == 0)
-        _exit(child_claims(rt));
+        _exit(child_claims(rt, set));
     CHECK(child > 0);
     CHECK_EQ(child, waitpid(child, &status, 0));
     CHECK(WIFEXITED(status));
     CHECK_EQ(0, WEXITSTATUS(status));
+    weft_join_set_free(set);
     return 0;
 }
 
