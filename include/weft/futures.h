@@ -156,7 +156,7 @@ typedef int weft_futures_sink(void *arg, uint64_t tag, ssize_t result);
  * do: let the source give weft_task_future(weft_spawn(...)).
  *
  * Awaits   until all have ended.
- * Cancel   what is under way is dropped.
+ * Cancel   what is under way is dropped. So it is by a panic of source or sink.
  * Returns  0            the source has ended, and every result was passed on
  *          the first negative value of source or sink (or a result without a sink); what is under way is dropped
  *          -ENOMEM, -EINVAL, and -ECANCELED, -ETIMEDOUT, -EPERM as weft_await

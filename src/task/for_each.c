@@ -5,12 +5,13 @@
  * IDEA     A futures set is filled from the source up to the limit, then its next result is passed on, and so on.
  *          Awaited straight, source and sink are called between the polls, and may await; as a future, within its
  *          poll.
- * OWNS     The set. Its futures end with it.
+ * OWNS     The set. Its futures end with it. A fiber that ends within source or sink, by a panic, is led out.
  */
 #include "base/log.h"
 #include "task/await.h"
 #include "task/future.h"
 #include "task/futures.h"
+#include "task/leave.h"
 
 #include <errno.h>
 
@@ -96,10 +97,23 @@ static int for_each_run(struct for_each *e)
     }
 }
 
+/* A fiber while it is between the polls. */
+struct for_each_visit {
+    struct wf_leave leave;
+    weft_futures *set;
+};
+
+static void for_each_panicked(struct wf_leave *l)
+{
+    wf_leave_remove(l);
+    weft_futures_free(wf_container_of(l, struct for_each_visit, leave)->set);
+}
+
 int weft_for_each_concurrent(size_t limit, unsigned flags, weft_futures_source *source,
                              weft_futures_sink *sink, void *arg)
 {
     struct wf_fiber *f = wf_fiber_self();
+    struct for_each_visit visit;
     struct for_each e = {0};
     int rc = for_each_init(&e, limit, flags, source, sink, arg);
 
@@ -113,7 +127,10 @@ int weft_for_each_concurrent(size_t limit, unsigned flags, weft_futures_source *
     e.set = weft_futures_new_with(flags);
     if (!e.set)
         return -ENOMEM;
+    visit.set = e.set;
+    wf_leave_push(f, WF_LEAVE_FIRST, &visit.leave, for_each_panicked);
     rc = for_each_run(&e);
+    wf_leave_remove(&visit.leave);
     weft_futures_free(e.set);
     return rc;
 }

@@ -371,9 +371,64 @@ TEST(a_source_without_end_leaves_the_neighbours_their_turns)
     test_run(polite, NULL);
 }
 
+/* A panic in source or sink, while one operation is pending. */
+struct ending {
+    struct bell silent;
+    int asked;
+    bool in_source;
+};
+
+static int ending_source(void *arg, weft_future *out, uint64_t *tag)
+{
+    struct ending *e = arg;
+
+    if (e->asked == 2)
+        weft_panic("on purpose");
+    *tag = (uint64_t)e->asked;
+    *out = e->asked++ ? weft_ready_future(0) : bell_future(&e->silent);
+    return 1;
+}
+
+static int ending_sink(void *arg, uint64_t tag, ssize_t result)
+{
+    struct ending *e = arg;
+
+    CHECK_EQ(1, tag);
+    CHECK_EQ(0, result);
+    CHECK_EQ(1, atomic_load(&e->silent.polls));
+    if (!e->in_source)
+        weft_panic("on purpose");
+    return 0;
+}
+
+static int panics(void *arg)
+{
+    return weft_for_each_concurrent(2, 0, ending_source, ending_sink, arg);
+}
+
+static int panic_in_each(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 2; i++) {
+        struct ending e = {.silent = BELL_INIT, .in_source = i != 0};
+        int result = 0;
+
+        CHECK_EQ(0, weft_join(weft_spawn(panics, &e), &result));
+        CHECK_EQ(-EOWNERDEAD, result);
+        CHECK_EQ(1, atomic_load(&e.silent.drops));
+    }
+    return 0;
+}
+
+TEST(a_panic_in_source_or_sink_drops_what_is_under_way)
+{
+    test_run(panic_in_each, NULL);
+}
+
 TEST_MAIN("for_each", each_operation_ends_once_and_no_more_than_the_limit_are_under_way,
           an_empty_source_is_done_at_once,
           the_first_failure_of_source_or_sink_ends_it_and_the_rest_is_dropped,
           without_a_sink_a_result_that_failed_ends_it, source_and_sink_may_await,
           a_cancel_or_a_deadline_drops_what_is_under_way, as_a_future_it_may_lose_a_select,
-          a_source_without_end_leaves_the_neighbours_their_turns)
+          a_source_without_end_leaves_the_neighbours_their_turns,
+          a_panic_in_source_or_sink_drops_what_is_under_way)
