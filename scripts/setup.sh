@@ -7,7 +7,7 @@
 #   check       the library that the tests are written with, and what reads the code they are made into
 #   clang       the second compiler, for the -clang builds
 #   valgrind    memcheck
-#   lint        clang-tidy, clang-format, cppcheck, codespell, shellcheck
+#   lint        clang-tidy, clang-format, cppcheck, codespell, shellcheck, and git, which knows the files
 #   cross       compilers for aarch64 and riscv64, and the emulator that runs what they build
 #   gdb         the debugger, for the tests of tools/gdb
 #   promela     spin, for the model of the park protocol
@@ -23,7 +23,7 @@ group_packages() {
     check) echo check python3 binutils ;;
     clang) echo clang libclang-rt-14-dev ;;
     valgrind) echo valgrind ;;
-    lint) echo clang clang-tidy clang-format cppcheck codespell shellcheck ;;
+    lint) echo clang clang-tidy clang-format cppcheck codespell shellcheck git ;;
     cross)
         echo gcc-aarch64-linux-gnu g++-aarch64-linux-gnu libc6-dev-arm64-cross \
             gcc-riscv64-linux-gnu g++-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user

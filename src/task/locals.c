@@ -126,7 +126,7 @@ static int locals_swap(const weft_local_key *key, void *value, void **old, const
 
 int weft_task_local_set(const weft_local_key *key, void *value)
 {
-    void *old;
+    void *old = NULL;
     int rc = locals_swap(key, value, &old, "weft_task_local_set");
 
     /* Last: the function may ask for the local, and set it. */
