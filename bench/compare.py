@@ -51,6 +51,7 @@ class Workload:
 
 WORKLOADS = [
     Workload("spawn_join", 1_000_000),
+    Workload("spawn_joinset", 1_000_000, twin=False),
     Workload("spawn_detached", 1_000_000),
     Workload("chained_spawn", 1_000_000),
     Workload("skynet", 1_000_000, scaled=False),
@@ -69,6 +70,11 @@ WORKLOADS = [
     Workload("pool_seq", 200_000, twin=False),
     Workload("pool_64", 200_000, twin=False),
     Workload("futures_unordered", 100, twin=False),
+    Workload("ping_pong", 1_000_000, twin=False),
+    Workload("mpsc_1p1c", 5_000_000, twin=False),
+    Workload("mpsc_8p1c", 5_000_000, twin=False),
+    Workload("oneshot", 1_000_000, twin=False),
+    Workload("mutex", 500_000, twin=False),
     Workload("timeout_ready", 2_000_000),
     Workload("timeout_armed", 2_000_000),
     Workload("xthread", 20_000, ["xthread_rt"], twin=False),
