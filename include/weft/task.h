@@ -184,7 +184,8 @@ WEFT_API int weft_defer(weft_void_fn *fn, void *arg);
  * The coop budget. A task may finish 128 operations in one poll without waiting; the next one
  * then lets others run first, so that no task starves its neighbours.
  */
-/* Call fn without that limit. What fn returned; -EINVAL: fn is NULL; -EPERM: not called from a fiber. */
+/* Call fn without that limit; what is left of the budget before is left afterwards. What fn returned; -EINVAL: fn is
+ * NULL; -EPERM: not called from a fiber. */
 WEFT_API int weft_unconstrained(weft_fn *fn, void *arg);
 WEFT_API int weft_consume_budget(void); /* spend one unit; may yield. As weft_yield */
 WEFT_API weft_future weft_consume_budget_future(void);

@@ -88,18 +88,21 @@ bool weft_should_yield(void)
 int weft_unconstrained(weft_fn *fn, void *arg)
 {
     struct wf_fiber *f = wf_fiber_self();
+    int32_t left;
     int rc;
 
     if (!fn)
         return wf_misuse(-EINVAL, "weft_unconstrained: fn is NULL");
     if (!f)
         return wf_misuse(-EPERM, "weft_unconstrained: called outside a fiber");
+    left = wf_thread_self()->budget;
     f->unconstrained++;
     wf_thread_self()->budget = INT32_MAX;
     rc = fn(arg);
-    /* fn may have moved this fiber to another thread */
+    /* fn may have moved this fiber to another thread. If it has awaited, this poll began with a whole budget, and less
+     * does no harm; to begin anew each time would let a loop around short calls go on for ever. */
     if (--f->unconstrained == 0)
-        wf_thread_self()->budget = WF_COOP_BUDGET;
+        wf_thread_self()->budget = left;
     return rc;
 }
 

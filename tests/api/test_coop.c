@@ -290,6 +290,32 @@ TEST(unconstrained_code_is_not_interrupted)
     test_run_alone(unconstrained, NULL);
 }
 
+static int op_consume_behind_unconstrained(struct race *r)
+{
+    (void)r;
+    CHECK_EQ(0, weft_unconstrained(return_zero, NULL));
+    return weft_consume_budget();
+}
+
+static int unconstrained_now_and_then(void *arg)
+{
+    struct race r = {.operation = op_consume_behind_unconstrained};
+    weft_task *other = begin_neighbour(&r);
+
+    (void)arg;
+    CHECK_EQ(0, runner(&r));
+    r.over = true;
+    CHECK_EQ(0, weft_join(other, NULL));
+    CHECK(r.longest <= BUDGET);
+    CHECK(r.turns >= ROUNDS);
+    return 0;
+}
+
+TEST(unconstrained_code_leaves_the_budget_of_the_rest_as_it_was)
+{
+    test_run_alone(unconstrained_now_and_then, NULL);
+}
+
 /* --- should_yield ----------------------------------------------------------------------- */
 
 /* The machine may be busy and a poll long by itself: some fresh poll is not. */
@@ -504,6 +530,7 @@ TEST(a_future_that_only_gave_way_may_be_dropped_after_what_it_is_of_is_gone)
 TEST_MAIN("coop", a_task_that_is_always_ready_lets_others_run_every_128_operations,
           a_poll_that_waits_gives_its_unit_back, a_stackless_task_has_the_same_budget,
           unconstrained_code_is_not_interrupted,
+          unconstrained_code_leaves_the_budget_of_the_rest_as_it_was,
           should_yield_tells_of_a_spent_budget_and_of_a_long_poll,
           who_spends_the_whole_budget_starves_no_timer_beside_it,
           a_task_that_ignores_a_thousand_cancels_is_reported_and_made_to_yield,
