@@ -187,6 +187,10 @@ WEFT_API int weft_defer(weft_void_fn *fn, void *arg);
 /* Call fn without that limit; what is left of the budget before is left afterwards. What fn returned; -EINVAL: fn is
  * NULL; -EPERM: not called from a fiber. */
 WEFT_API int weft_unconstrained(weft_fn *fn, void *arg);
+
+/* One future that is polled without that limit, for stackless tasks and beside others in a select. Its result is
+ * inner's, which belongs to the caller and must outlive it; dropping it drops inner. */
+WEFT_API weft_future weft_unconstrained_future(weft_future *inner);
 WEFT_API int weft_consume_budget(void); /* spend one unit; may yield. As weft_yield */
 WEFT_API weft_future weft_consume_budget_future(void);
 /* Is the budget spent, or has this poll run for 1 ms? For long loops. */

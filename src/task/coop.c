@@ -106,6 +106,49 @@ int weft_unconstrained(weft_fn *fn, void *arg)
     return rc;
 }
 
+/* The future that is polled without a limit is in words[0]. */
+static weft_future *unconstrained_inner(const weft_future *f)
+{
+    return (weft_future *)f->words[0];
+}
+
+static weft_poll unconstrained_poll(weft_future *f, weft_context *cx)
+{
+    weft_future *inner = unconstrained_inner(f);
+    struct wf_thread *th = wf_thread_self();
+    int32_t left = 0;
+    weft_poll polled;
+
+    if (th) {
+        left = th->budget;
+        th->budget = INT32_MAX;
+    }
+    polled = weft_future_poll(inner, cx);
+    f->result = inner->result;
+    /* the poll is the user's and may have moved this fiber */
+    if (th)
+        wf_thread_self()->budget = left;
+    return polled;
+}
+
+static void unconstrained_drop(weft_future *f)
+{
+    weft_future_drop(unconstrained_inner(f));
+}
+
+static const weft_future_type unconstrained_type = {unconstrained_poll, unconstrained_drop,
+                                                    "unconstrained"};
+
+weft_future weft_unconstrained_future(weft_future *inner)
+{
+    weft_future f = {.type = &unconstrained_type};
+
+    if (!inner)
+        return weft_ready_future(wf_misuse(-EINVAL, "weft_unconstrained_future: inner is NULL"));
+    f.words[0] = (uintptr_t)inner;
+    return f;
+}
+
 /* A weft_shield, from inside. */
 struct shield {
     struct wf_fiber *fiber;

@@ -316,6 +316,65 @@ TEST(unconstrained_code_leaves_the_budget_of_the_rest_as_it_was)
     test_run_alone(unconstrained_now_and_then, NULL);
 }
 
+/* A stackless task that spends a unit again and again, unconstrained. */
+struct free_runner {
+    weft_async async;
+    struct race *race;
+    weft_future unit, unlimited;
+};
+
+static weft_poll free_poll(void *self, weft_context *cx)
+{
+    struct free_runner *u = self;
+    int turns = u->race->turns;
+
+    for (int i = 0; i < ROUNDS * BUDGET; i++) {
+        u->unit = weft_consume_budget_future();
+        u->unlimited = weft_unconstrained_future(&u->unit);
+        CHECK_EQ(WEFT_READY, weft_future_poll(&u->unlimited, cx));
+        CHECK_EQ(0, u->unlimited.result);
+    }
+    CHECK_EQ(turns, u->race->turns); /* nobody else ran */
+    for (int i = 0; i < BUDGET; i++)
+        CHECK(weft_budget_take(cx)); /* and all of the budget is there */
+    CHECK(weft_should_yield());
+    return weft_async_return(&u->async, 23);
+}
+
+static const weft_async_type free_type = {.poll = free_poll,
+                                          .size = sizeof(struct free_runner),
+                                          .name = "free"};
+
+static int unconstrained_futures(void *arg)
+{
+    struct race r = {0};
+    weft_task *other = begin_neighbour(&r);
+    weft_future pending = weft_pending_future(), yield = weft_yield_future();
+    weft_future limitless = weft_unconstrained_future(&pending);
+    weft_future later = weft_unconstrained_future(&yield);
+    weft_future none = weft_unconstrained_future(NULL);
+    int result = 0;
+
+    (void)arg;
+    CHECK_EQ(0,
+             weft_join(weft_spawn_async(&free_type, &(struct free_runner){.race = &r}), &result));
+    CHECK_EQ(23, result);
+    CHECK_EQ(0, weft_await(&later)); /* what waits still does */
+    CHECK_EQ(-ETIMEDOUT, weft_timeout(0, &limitless));
+    CHECK_EQ(-EINVAL, weft_await(&none));
+    r.over = true;
+    CHECK_EQ(0, weft_join(other, NULL));
+    return 0;
+}
+
+TEST(a_future_may_be_polled_without_a_limit)
+{
+    weft_future ready = weft_ready_future(5), f = weft_unconstrained_future(&ready);
+
+    test_run_alone(unconstrained_futures, NULL);
+    CHECK_EQ(5, weft_await_blocking(&f));
+}
+
 /* --- should_yield ----------------------------------------------------------------------- */
 
 /* The machine may be busy and a poll long by itself: some fresh poll is not. */
@@ -531,6 +590,7 @@ TEST_MAIN("coop", a_task_that_is_always_ready_lets_others_run_every_128_operatio
           a_poll_that_waits_gives_its_unit_back, a_stackless_task_has_the_same_budget,
           unconstrained_code_is_not_interrupted,
           unconstrained_code_leaves_the_budget_of_the_rest_as_it_was,
+          a_future_may_be_polled_without_a_limit,
           should_yield_tells_of_a_spent_budget_and_of_a_long_poll,
           who_spends_the_whole_budget_starves_no_timer_beside_it,
           a_task_that_ignores_a_thousand_cancels_is_reported_and_made_to_yield,

@@ -217,6 +217,14 @@ static weft_future timeout_at_future(void *bed)
     return weft_timeout_at_future(weft_now() + WEFT_SECS(1000), &b->on.branches[0]);
 }
 
+static weft_future unconstrained_future(void *bed)
+{
+    struct bed *b = bed;
+
+    b->on.branches[0] = weft_notify_wait_future(&b->on.notify);
+    return weft_unconstrained_future(&b->on.branches[0]);
+}
+
 static const struct row futures_next_row = {.set_up = futures_of_one,
                                             .wait = futures_next_wait,
                                             .future = futures_next_future,
@@ -245,6 +253,11 @@ COMBINATOR(try_all, give_both);
 COMBINATOR(all_with, give_both);
 COMBINATOR(timeout, give_notification);
 COMBINATOR(timeout_at, give_notification);
+static const struct row unconstrained_row = {.set_up = nothing,
+                                             .future = unconstrained_future,
+                                             .give = give_notification,
+                                             .tear_down = notification_is_left,
+                                             .traits = PROMPT};
 
 SAFETY(futures_next, a_result_of_a_set_of_futures_that_was_not_taken_is_still_there)
 SAFETY(for_each, operations_are_given_up_with_their_loop)
@@ -254,6 +267,7 @@ SAFETY(try_all, branches_are_given_up_with_their_try_join)
 SAFETY(all_with, branches_are_given_up_with_their_biased_join)
 SAFETY(timeout, what_has_a_limit_is_given_up_with_it)
 SAFETY(timeout_at, what_has_a_last_moment_is_given_up_with_it)
+SAFETY(unconstrained, what_has_no_budget_is_given_up_with_it)
 
 /* --- time ----------------------------------------------------------------------------------------------- */
 
@@ -425,7 +439,8 @@ TEST_MAIN("safety_futures", a_result_of_a_set_of_futures_that_was_not_taken_is_s
           operations_are_given_up_with_their_loop, branches_are_given_up_with_their_select,
           branches_are_given_up_with_their_join, branches_are_given_up_with_their_try_join,
           branches_are_given_up_with_their_biased_join, what_has_a_limit_is_given_up_with_it,
-          what_has_a_last_moment_is_given_up_with_it, a_sleep_can_be_given_up,
-          a_sleep_until_a_moment_can_be_given_up, a_tick_that_is_given_up_can_be_awaited_again,
+          what_has_a_last_moment_is_given_up_with_it, what_has_no_budget_is_given_up_with_it,
+          a_sleep_can_be_given_up, a_sleep_until_a_moment_can_be_given_up,
+          a_tick_that_is_given_up_can_be_awaited_again,
           an_entry_that_was_not_taken_is_still_in_the_queue,
           a_sleep_that_is_cancelled_as_it_ends_has_one_of_both_results)
