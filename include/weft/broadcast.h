@@ -164,6 +164,9 @@ WEFT_API unsigned weft_broadcast_sender_count(weft_broadcast_sender *tx);
 WEFT_API unsigned weft_broadcast_weak_sender_count(weft_broadcast_sender *tx);
 WEFT_API unsigned weft_broadcast_receiver_sender_count(const weft_broadcast_receiver *rx);
 WEFT_API unsigned weft_broadcast_receiver_weak_sender_count(const weft_broadcast_receiver *rx);
+/* And by a weak handle: senders, so that 0 says that there will be none again; and weak ones, with this. */
+WEFT_API unsigned weft_broadcast_weak_sender_strong_count(weft_broadcast_weak_sender *weak);
+WEFT_API unsigned weft_broadcast_weak_sender_weak_count(weft_broadcast_weak_sender *weak);
 
 /* Are they ends of one channel? */
 WEFT_API bool weft_broadcast_sender_same_channel(const weft_broadcast_sender *a,

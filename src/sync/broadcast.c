@@ -459,6 +459,16 @@ unsigned weft_broadcast_receiver_weak_sender_count(const weft_broadcast_receiver
     return rx ? wf_fanout_read(&rx->b->fan, &rx->b->fan.weak_senders) : 0;
 }
 
+unsigned weft_broadcast_weak_sender_strong_count(weft_broadcast_weak_sender *weak)
+{
+    return weft_broadcast_sender_count(weak ? weak_channel(weak) : NULL);
+}
+
+unsigned weft_broadcast_weak_sender_weak_count(weft_broadcast_weak_sender *weak)
+{
+    return weft_broadcast_weak_sender_count(weak ? weak_channel(weak) : NULL);
+}
+
 bool weft_broadcast_sender_same_channel(const weft_broadcast_sender *a,
                                         const weft_broadcast_sender *b)
 {

@@ -334,7 +334,10 @@ TEST(a_weak_sender_does_not_keep_the_channel_open)
     CHECK_EQ(2, weft_broadcast_weak_sender_count(tx));
     CHECK_EQ(2, weft_broadcast_receiver_weak_sender_count(rx));
     CHECK_EQ(1, weft_broadcast_sender_count(tx));
+    CHECK_EQ(1, weft_broadcast_weak_sender_strong_count(weak));
+    CHECK_EQ(2, weft_broadcast_weak_sender_weak_count(weak));
     up = weft_broadcast_weak_sender_upgrade(weak);
+    CHECK_EQ(2, weft_broadcast_weak_sender_strong_count(weak));
     CHECK(up && weft_broadcast_sender_same_channel(tx, up));
     CHECK_EQ(2, weft_broadcast_receiver_sender_count(rx));
     weft_broadcast_sender_close(tx);
@@ -348,6 +351,8 @@ TEST(a_weak_sender_does_not_keep_the_channel_open)
     CHECK_EQ(0, weft_broadcast_receiver_sender_count(rx));
     weft_broadcast_receiver_close(rx);
     CHECK(!weft_broadcast_weak_sender_upgrade(weak)); /* which is all that is left */
+    CHECK_EQ(0, weft_broadcast_weak_sender_strong_count(weak));
+    CHECK_EQ(1, weft_broadcast_weak_sender_weak_count(weak));
     weft_broadcast_weak_sender_close(weak);
 }
 

@@ -116,7 +116,9 @@ static void refuse_broadcast(void)
     CHECK_EQ(0, weft_broadcast_receiver_count(NULL) + weft_broadcast_sender_count(NULL) +
                     weft_broadcast_weak_sender_count(NULL) +
                     weft_broadcast_receiver_sender_count(NULL) +
-                    weft_broadcast_receiver_weak_sender_count(NULL));
+                    weft_broadcast_receiver_weak_sender_count(NULL) +
+                    weft_broadcast_weak_sender_strong_count(NULL) +
+                    weft_broadcast_weak_sender_weak_count(NULL));
     CHECK(!weft_broadcast_sender_same_channel(NULL, NULL));
     CHECK(!weft_broadcast_sender_same_channel(tx, NULL));
     CHECK(!weft_broadcast_receiver_same_channel(NULL, NULL));
