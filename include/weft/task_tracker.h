@@ -74,6 +74,12 @@ WEFT_API WEFT_MUST_CHECK int weft_task_tracker_spawn_on(weft_task_tracker *tr, w
                                                         const weft_task_options *options,
                                                         weft_fn *fn, void *arg);
 
+/* As weft_spawn_blocking_on. */
+WEFT_API WEFT_MUST_CHECK int weft_task_tracker_spawn_blocking_on(weft_task_tracker *tr,
+                                                                 weft_runtime *rt, weft_task **t,
+                                                                 const weft_task_options *options,
+                                                                 weft_fn *fn, void *arg);
+
 /*
  * Count something that is not a task. Each enter is followed by one leave, from any thread. 0, -EINVAL: NULL, or more
  * left than entered.
@@ -130,6 +136,9 @@ WEFT_API WEFT_MUST_CHECK int weft_task_tracker_spawn_on_at(const char *site, wef
                                                            weft_runtime *rt, weft_task **t,
                                                            const weft_task_options *options,
                                                            weft_fn *fn, void *arg);
+WEFT_API WEFT_MUST_CHECK int weft_task_tracker_spawn_blocking_on_at(
+    const char *site, weft_task_tracker *tr, weft_runtime *rt, weft_task **t,
+    const weft_task_options *options, weft_fn *fn, void *arg);
 
 #define weft_task_tracker_spawn(...)       weft_task_tracker_spawn_at(WEFT_SITE, __VA_ARGS__)
 #define weft_task_tracker_spawn_copy(...)  weft_task_tracker_spawn_copy_at(WEFT_SITE, __VA_ARGS__)
@@ -140,6 +149,8 @@ WEFT_API WEFT_MUST_CHECK int weft_task_tracker_spawn_on_at(const char *site, wef
 #define weft_task_tracker_go(...)       weft_task_tracker_go_at(WEFT_SITE, __VA_ARGS__)
 #define weft_task_tracker_go_copy(...)  weft_task_tracker_go_copy_at(WEFT_SITE, __VA_ARGS__)
 #define weft_task_tracker_spawn_on(...) weft_task_tracker_spawn_on_at(WEFT_SITE, __VA_ARGS__)
+#define weft_task_tracker_spawn_blocking_on(...) \
+ weft_task_tracker_spawn_blocking_on_at(WEFT_SITE, __VA_ARGS__)
 
 #ifdef __cplusplus
 }

@@ -59,6 +59,9 @@ static int tracked_start(weft_task_tracker *tr, struct wf_scheduler *s, const st
     }
     r = wf_task_behind(t, p->copy_size);
     r->tracker = tr;
+    if (blocking && (!th || th->sched != s))
+        /* Before it can be cancelled, and so end. relaxed: one half of wf_runtime_alive */
+        wf_add_u64(&wf_runtime_of(s)->spawned_outside, 1, WF_RELAXED);
     wf_on_end_expose_joinable(th, t, &r->on_end, tracked_ended, out ? 1 : 0);
     if (out)
         *out = t;
@@ -202,6 +205,34 @@ int weft_task_tracker_spawn_on_at(const char *site, weft_task_tracker *tr, weft_
     return wf_runtime_spawn_end(rt, tracked_start(tr, &rt->sched, &p, false, t));
 }
 
+/* NOLINTNEXTLINE(readability-function-size): one parameter more than weft_spawn_blocking_on_at */
+int weft_task_tracker_spawn_blocking_on_at(const char *site, weft_task_tracker *tr,
+                                           weft_runtime *rt, weft_task **t,
+                                           const weft_task_options *options, weft_fn *fn, void *arg)
+{
+    static const char call[] = "weft_task_tracker_spawn_blocking_on";
+    weft_task_options o = wf_spawn_sited(site, options);
+    struct wf_spawn p = {.options = &o, .fn = fn, .arg = arg, .behind = sizeof(struct tracked)};
+    int rc = wf_runtime_check_outside(rt, call);
+
+    if (rc < 0)
+        return rc;
+    if (!tr)
+        return wf_misuse(-EINVAL, "%s: the tracker is NULL", call);
+    rc = wf_spawn_check(call, &p);
+    if (rc < 0)
+        return rc;
+    rc = wf_runtime_spawn_begin(rt);
+    if (rc < 0)
+        return rc;
+    if (!wf_pool_try_reserve(rt))
+        return wf_runtime_spawn_end(rt, -EAGAIN);
+    rc = tracked_start(tr, &rt->sched, &p, true, t);
+    if (rc < 0)
+        wf_pool_unreserve(rt);
+    return wf_runtime_spawn_end(rt, rc);
+}
+
 /* The functions behind the macros of the same name. */
 weft_task *(weft_task_tracker_spawn)(weft_task_tracker *tr, weft_fn *fn, void *arg)
 {
@@ -247,4 +278,10 @@ int(weft_task_tracker_spawn_on)(weft_task_tracker *tr, weft_runtime *rt, weft_ta
                                 const weft_task_options *options, weft_fn *fn, void *arg)
 {
     return weft_task_tracker_spawn_on_at(NULL, tr, rt, t, options, fn, arg);
+}
+
+int(weft_task_tracker_spawn_blocking_on)(weft_task_tracker *tr, weft_runtime *rt, weft_task **t,
+                                         const weft_task_options *options, weft_fn *fn, void *arg)
+{
+    return weft_task_tracker_spawn_blocking_on_at(NULL, tr, rt, t, options, fn, arg);
 }

@@ -154,6 +154,7 @@ static void refuse_null_trackers(void)
     CHECK_EQ(-EINVAL, weft_task_tracker_go(tr, NULL, NULL));
     CHECK_EQ(-EINVAL, weft_task_tracker_go_copy(tr, return_zero, NULL, 1));
     CHECK_EQ(-EINVAL, weft_task_tracker_spawn_on(tr, NULL, &t, NULL, return_zero, NULL));
+    CHECK_EQ(-EINVAL, weft_task_tracker_spawn_blocking_on(tr, NULL, &t, NULL, return_zero, NULL));
     CHECK_EQ(-EINVAL, weft_task_tracker_enter(NULL));
     CHECK_EQ(-EINVAL, weft_task_tracker_leave(NULL));
     CHECK_EQ(-EINVAL, weft_task_tracker_leave(tr)); /* nothing was entered */

@@ -334,6 +334,46 @@ TEST(a_plain_thread_counts_tasks_of_a_runtime)
 
 END_TEST
 
+static int returns_nine(void *arg)
+{
+    atomic_fetch_add((atomic_uint *)arg, 1);
+    return 9;
+}
+
+TEST(a_plain_thread_counts_blocking_calls_of_a_runtime)
+{
+    for (size_t i = 0; i < test_flavour_count; i++) {
+        weft_runtime *rt = test_runtime_new(&test_flavours[i]);
+        weft_task_options pinned = {.pinned = true};
+        weft_task_tracker *tr = new_tracker();
+        weft_task *t = NULL;
+        atomic_uint done = 0;
+        weft_metrics m;
+        int result = 1;
+
+        CHECK_EQ(-EINVAL,
+                 weft_task_tracker_spawn_blocking_on(tr, rt, &t, &pinned, returns_nine, 0));
+        CHECK(weft_task_tracker_is_empty(tr) && !t);
+        CHECK_EQ(0, weft_task_tracker_spawn_blocking_on(tr, rt, NULL, NULL, returns_nine, &done));
+        CHECK_EQ(0, weft_task_tracker_spawn_blocking_on(tr, rt, &t, NULL, returns_nine, &done));
+        CHECK(weft_task_tracker_close(tr));
+        CHECK_EQ(0, weft_task_tracker_wait_blocking(tr));
+        CHECK_EQ(2, atomic_load(&done));
+        CHECK_EQ(0, weft_join_blocking(t, &result));
+        CHECK_EQ(9, result);
+        CHECK_EQ(0, weft_runtime_shutdown(rt, WEFT_SECS(10)));
+        CHECK_EQ(0, weft_metrics_snapshot(rt, &m));
+        CHECK(m.spawned == 2 && m.alive == 0);
+        CHECK_EQ(-ESHUTDOWN,
+                 weft_task_tracker_spawn_blocking_on(tr, rt, &t, NULL, returns_nine, &done));
+        CHECK(weft_task_tracker_is_empty(tr));
+        test_runtime_free(rt);
+        weft_task_tracker_free(tr);
+    }
+}
+
+END_TEST
+
 #define MANY 5000
 
 static int ends_at_once(void *arg)
@@ -372,4 +412,5 @@ TEST_MAIN("task_tracker", tasks_of_every_kind_are_counted_until_they_have_ended,
           a_wait_ends_when_it_is_closed_and_empty,
           waits_for_a_tracker_that_is_freed_end_and_tasks_go_on,
           a_wait_is_known_to_the_tracker_from_its_first_poll_whatever_the_budget,
-          a_plain_thread_counts_tasks_of_a_runtime, the_wait_ends_after_the_last_of_many)
+          a_plain_thread_counts_tasks_of_a_runtime,
+          a_plain_thread_counts_blocking_calls_of_a_runtime, the_wait_ends_after_the_last_of_many)

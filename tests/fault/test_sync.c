@@ -102,7 +102,7 @@ static int tracked_root(void *arg)
     weft_task_tracker *tr = weft_task_tracker_new();
     weft_task_options named = {.name = "named"};
     atomic_uint done = 0;
-    weft_task *t[4];
+    weft_task *t[5];
     size_t spawned = 0;
 
     (void)arg;
@@ -113,16 +113,18 @@ static int tracked_root(void *arg)
     t[0] = MAY_NULL(weft_task_tracker_spawn(tr, works, &done));
     t[1] = MAY_NULL(weft_task_tracker_spawn_with(tr, &named, works, &done));
     t[2] = MAY_NULL(weft_task_tracker_spawn_blocking(tr, &named, blocks, &done));
-    t[3] = NULL;
+    t[3] = t[4] = NULL;
     MAY(weft_task_tracker_spawn_on(tr, weft_runtime_current(), &t[3], NULL, works, &done), ENOMEM);
+    MAY(weft_task_tracker_spawn_blocking_on(tr, weft_runtime_current(), &t[4], NULL, blocks, &done),
+        ENOMEM);
     if (MAY(weft_task_tracker_go(tr, works, &done), ENOMEM) == 0)
         spawned++;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         spawned += t[i] != NULL;
     CHECK(weft_task_tracker_len(tr) <= spawned);
     CHECK(weft_task_tracker_close(tr));
     CHECK_EQ(0, weft_task_tracker_wait(tr));
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         int result = 1;
 
         if (!t[i])
