@@ -51,10 +51,10 @@ static inline int no_more(void *arg)
     return 0;
 }
 
-/* A task each microsecond: so often that whoever looks takes it for work. */
-static inline void spawn_one(void)
+/* Again and again, with a microsecond or less in between: so often that whoever looks takes it for work. */
+static inline void spawn_one(weft_duration pause)
 {
-    weft_instant until = weft_now() + WEFT_US(1);
+    weft_instant until = weft_now() + pause;
 
     CHECK_EQ(0, weft_go(no_more, NULL));
     while (weft_now() < until)
@@ -70,7 +70,7 @@ static inline void get_stuck(struct stage *s)
         CHECK_EQ(1, read(s->hold[0], &c, 1));
     while (s->how != BLOCKED && !atomic_load(&s->released))
         if (s->how == SPAWNING)
-            spawn_one();
+            spawn_one(WEFT_US(1));
 }
 
 static inline int stuck_task(void *arg)
