@@ -356,10 +356,10 @@ static inline void pending_drop(struct pending *p)
 
     weft_future_drop(&p->f);
     CHECK_EQ(-ECANCELED, p->f.result);
-    wakes = atomic_load(&p->poller.wakes);
-    /* Who woke it may have to give the waker up yet. */
+    /* Who took the waker out before may have to wake it yet, and give it up. */
     while (atomic_load(&p->poller.refs) > 0)
         CHECK_EQ(0, weft_yield());
+    wakes = atomic_load(&p->poller.wakes);
     weft_notify_one(&p->done);
     CHECK_EQ(0, joined(p->task));
     CHECK_EQ(wakes, atomic_load(&p->poller.wakes));
