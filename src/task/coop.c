@@ -109,7 +109,7 @@ int weft_unconstrained(weft_fn *fn, void *arg)
 /* The future that is polled without a limit is in words[0]. */
 static weft_future *unconstrained_inner(const weft_future *f)
 {
-    return (weft_future *)f->words[0];
+    return (weft_future *)f->words[0]; /* NOLINT */
 }
 
 static weft_poll unconstrained_poll(weft_future *f, weft_context *cx)
