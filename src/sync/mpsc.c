@@ -183,14 +183,14 @@ bool wf_mpsc_grant_and_unlock(struct wf_mpsc *c, weft_wakeable *also_wake, bool 
             c->reserved += w->need;
             wf_wakes_add(&wakes, wf_waitq_take(&c->room, w, WF_WAITER_GRANTED));
         }
+        mpsc_clear_waiting(c);
+        wf_mpsc_set_look(c, head);
         if (wf_likely(!wf_wakes_full(&wakes)))
             break;
         wf_unlock(&c->tx.lock);
         wf_wakes_all(&wakes);
         wf_lock(&c->tx.lock);
     }
-    mpsc_clear_waiting(c);
-    wf_mpsc_set_look(c, head);
     last = put && wf_mpsc_put_locked(c);
     wf_unlock(&c->tx.lock);
     wf_wakes_all(&wakes);
@@ -216,14 +216,14 @@ static bool mpsc_end_waits_and_unlock(struct wf_mpsc *c, weft_wakeable *also_wak
                 break;
             wf_wakes_add(&wakes, wf_waitq_take(q, q->first, WF_WAITER_IDLE));
         }
+        mpsc_clear_waiting(c);
+        wf_mpsc_set_look(c, wf_mpsc_head(c));
         if (wf_likely(!wf_wakes_full(&wakes)))
             break;
         wf_unlock(&c->tx.lock);
         wf_wakes_all(&wakes);
         wf_lock(&c->tx.lock);
     }
-    mpsc_clear_waiting(c);
-    wf_mpsc_set_look(c, wf_mpsc_head(c));
     last = put && wf_mpsc_put_locked(c);
     wf_unlock(&c->tx.lock);
     wf_wakes_all(&wakes);

@@ -6,8 +6,8 @@
  * test_channel_misuse.c.
  */
 #include "channel.h"
+#include "waiting.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -496,6 +496,44 @@ TEST(sends_and_receives_that_need_not_wait_let_others_run)
     test_run_on(&test_flavours[1], always_ready, NULL);
 }
 
+/* --- in batches -------------------------------------------------------------------- */
+
+#define BATCHES 64 /* senders: more than one batch, and the last one is full */
+
+/* Senders that go on in the middle of the call that lets them, when the last one is woken. */
+struct batches {
+    struct poller poller; /* first */
+    weft_future send[BATCHES];
+};
+
+static void batches_send(struct poller *p)
+{
+    struct batches *b = (struct batches *)p;
+
+    for (int i = 0; i < BATCHES && atomic_load(&p->wakes) == BATCHES; i++)
+        CHECK_EQ(WEFT_READY, poller_poll(p, &b->send[i]));
+}
+
+TEST(a_sender_that_is_let_go_sends_while_others_are_being_let_go)
+{
+    struct batches b = {.poller.on_wake = batches_send};
+    struct channel c = channel_new(BATCHES);
+    int got[BATCHES], value[BATCHES];
+
+    poller_init(&b.poller);
+    send_all(c.tx, 0, BATCHES - 1);
+    for (int i = 0; i < BATCHES; i++) {
+        value[i] = BATCHES + i;
+        b.send[i] = weft_send_future(c.tx, &value[i]);
+        CHECK_EQ(WEFT_PENDING, poller_poll(&b.poller, &b.send[i]));
+    }
+    CHECK_EQ(BATCHES, weft_try_recv_many(c.rx, got, BATCHES));
+    CHECK_EQ(BATCHES, atomic_load(&b.poller.wakes));
+    CHECK_EQ(0, atomic_load(&b.poller.refs));
+    receive_all(c.rx, BATCHES, 2 * BATCHES - 1);
+    channel_close(c);
+}
+
 TEST_MAIN("mpsc", values_of_any_size_arrive_once_and_in_order,
           a_send_waits_while_the_channel_is_full,
           senders_that_wait_are_served_in_order_and_nobody_overtakes_them,
@@ -507,4 +545,5 @@ TEST_MAIN("mpsc", values_of_any_size_arrive_once_and_in_order,
           a_value_stays_when_the_receive_that_it_woke_is_dropped,
           a_task_that_is_cancelled_neither_sends_nor_receives,
           a_value_that_is_there_wins_over_a_cancel, receiving_many_waits_for_the_first_one_only,
-          sends_and_receives_that_need_not_wait_let_others_run)
+          sends_and_receives_that_need_not_wait_let_others_run,
+          a_sender_that_is_let_go_sends_while_others_are_being_let_go)
