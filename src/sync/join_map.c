@@ -18,6 +18,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "task/leave.h"
 #include "task/thread_wait.h"
 
 #include <errno.h>
@@ -469,40 +470,72 @@ bool weft_join_map_contains(const weft_join_map *map, weft_key key)
     return there;
 }
 
-/* A walk on which the lock is held for a moment at a time. A child that is met is kept by a reference, so that its key
- * can be looked at without. */
-static void map_walk_begin(struct weft_join_map *m, struct wf_walk *w)
+/* A walk on which the lock is held for a moment at a time. The child that was met last is kept by a reference, so that
+ * its key can be looked at without. The user's function may panic: then the fiber is led out of the walk. */
+struct map_walk {
+    struct wf_leave leave; /* first: see leave.h */
+    struct weft_join_map *map;
+    struct weft_task *met; /* NULL: none */
+    struct wf_walk walk;
+};
+
+static void map_walk_put(struct map_walk *w)
 {
-    wf_lock(&m->gather.group.lock);
-    wf_walk_begin_locked(&m->gather.group, w);
-    wf_unlock(&m->gather.group.lock);
+    if (w->met)
+        wf_task_release(w->met);
+    w->met = NULL;
 }
 
-static struct wf_child *map_walk_next(struct weft_join_map *m, struct wf_walk *w)
+static void map_walk_end(struct map_walk *w)
 {
+    if (wf_leave_inside(&w->leave))
+        wf_leave_remove(&w->leave);
+    wf_lock(&w->map->gather.group.lock);
+    wf_walk_end_locked(&w->map->gather.group, &w->walk);
+    wf_unlock(&w->map->gather.group.lock);
+    map_walk_put(w);
+}
+
+static void map_walk_left(struct wf_leave *l)
+{
+    map_walk_end(wf_container_of(l, struct map_walk, leave));
+}
+
+static void map_walk_begin(struct map_walk *w, struct weft_join_map *m)
+{
+    struct wf_fiber *f = wf_fiber_self();
+
+    *w = (struct map_walk){.map = m};
+    wf_lock(&m->gather.group.lock);
+    wf_walk_begin_locked(&m->gather.group, &w->walk);
+    wf_unlock(&m->gather.group.lock);
+    if (f)
+        wf_leave_push(f, WF_LEAVE_FIRST, &w->leave, map_walk_left);
+}
+
+/* Returns the next one's entry. */
+static struct entry *map_walk_next(struct map_walk *w)
+{
+    struct wf_group *g = &w->map->gather.group;
     struct wf_child *c;
 
-    wf_lock(&m->gather.group.lock);
+    map_walk_put(w);
+    wf_lock(&g->lock);
     do
-        c = wf_walk_next_locked(&m->gather.group, w);
+        c = wf_walk_next_locked(g, &w->walk);
     while (c && c->hidden);
-    if (c)
-        wf_task_retain(c->on_end.task);
-    wf_unlock(&m->gather.group.lock);
-    return c;
-}
-
-static void map_walk_end(struct weft_join_map *m, struct wf_walk *w)
-{
-    wf_lock(&m->gather.group.lock);
-    wf_walk_end_locked(&m->gather.group, w);
-    wf_unlock(&m->gather.group.lock);
+    if (c) {
+        w->met = c->on_end.task;
+        wf_task_retain(w->met);
+    }
+    wf_unlock(&g->lock);
+    return c ? entry_of(c) : NULL;
 }
 
 size_t weft_join_map_cancel_matching(weft_join_map *map, weft_key_match_fn *match, void *arg)
 {
-    struct wf_walk walk;
-    struct wf_child *c;
+    struct map_walk walk;
+    struct entry *e;
     size_t n = 0;
 
     if (!map_check(map, "weft_join_map_cancel_matching"))
@@ -511,24 +544,21 @@ size_t weft_join_map_cancel_matching(weft_join_map *map, weft_key_match_fn *matc
         (void)wf_misuse(-EINVAL, "weft_join_map_cancel_matching: match is NULL");
         return 0;
     }
-    map_walk_begin(map, &walk);
-    while ((c = map_walk_next(map, &walk))) {
-        struct weft_task *t = c->on_end.task;
-
-        if (match(arg, entry_key(entry_of(c)), t->id)) {
-            weft_cancel(t);
+    map_walk_begin(&walk, map);
+    while ((e = map_walk_next(&walk))) {
+        if (match(arg, entry_key(e), walk.met->id)) {
+            weft_cancel(walk.met);
             n++;
         }
-        wf_task_release(t);
     }
-    map_walk_end(map, &walk);
+    map_walk_end(&walk);
     return n;
 }
 
 void weft_join_map_keys(weft_join_map *map, weft_key_match_fn *visit, void *arg)
 {
-    struct wf_walk walk;
-    struct wf_child *c;
+    struct map_walk walk;
+    struct entry *e;
     bool more = true;
 
     if (!map_check(map, "weft_join_map_keys"))
@@ -537,14 +567,10 @@ void weft_join_map_keys(weft_join_map *map, weft_key_match_fn *visit, void *arg)
         (void)wf_misuse(-EINVAL, "weft_join_map_keys: visit is NULL");
         return;
     }
-    map_walk_begin(map, &walk);
-    while (more && (c = map_walk_next(map, &walk))) {
-        struct weft_task *t = c->on_end.task;
-
-        more = visit(arg, entry_key(entry_of(c)), t->id);
-        wf_task_release(t);
-    }
-    map_walk_end(map, &walk);
+    map_walk_begin(&walk, map);
+    while (more && (e = map_walk_next(&walk)))
+        more = visit(arg, entry_key(e), walk.met->id);
+    map_walk_end(&walk);
 }
 
 void weft_join_map_cancel_all(weft_join_map *map)

@@ -450,8 +450,82 @@ TEST(bad_use_gets_an_answer)
 
 END_TEST
 
+/* --- panics ---------------------------------------------------------------------------- */
+
+struct look {
+    weft_join_map *map;
+    bool cancels;
+};
+
+static bool panics_at_two(void *arg, weft_key key, uint64_t id)
+{
+    (void)arg;
+    (void)id;
+    if (key.number == 2)
+        weft_panic("in the middle of a map");
+    return true;
+}
+
+static int looks_and_panics(void *arg)
+{
+    volatile char above[2 << 10]; /* so that scribbles reaches all that is below */
+    const struct look *l = arg;
+
+    above[0] = 0;
+    if (l->cancels)
+        (void)weft_join_map_cancel_matching(l->map, panics_at_two, NULL);
+    else
+        weft_join_map_keys(l->map, panics_at_two, NULL);
+    return above[0];
+}
+
+/* Uses the stack that another fiber had. */
+static int scribbles(void *arg)
+{
+    volatile unsigned char bytes[8 << 10];
+
+    (void)arg;
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = 0x5a;
+    return bytes[17] != 0x5a;
+}
+
+static int panicked_in_map(void *arg)
+{
+    for (int cancels = 0; cancels < 2; cancels++) {
+        struct look l = {weft_join_map_new(), cancels};
+        weft_join_map_done done;
+        int result = 0, seen = 0;
+        atomic_int started = 0;
+
+        (void)arg;
+        for (int i = 0; i < 4; i++)
+            CHECK(weft_join_map_spawn(l.map, number(i), waits, &started) > 0);
+        while (atomic_load(&started) < 4) /* with stacks of their own */
+            CHECK_EQ(0, weft_yield());
+        CHECK_EQ(0, weft_join(weft_spawn(looks_and_panics, &l), &result));
+        CHECK_EQ(-EOWNERDEAD, result);
+        for (int i = 0; i < 8; i++)
+            CHECK_EQ(0, weft_join(weft_spawn(scribbles, NULL), &result));
+        CHECK_EQ(4, weft_join_map_len(l.map));
+        weft_join_map_cancel_all(l.map);
+        for (; weft_join_map_next(l.map, &done) == 1; seen++)
+            CHECK_EQ(-ECANCELED, done.result);
+        CHECK_EQ(4, seen);
+        weft_join_map_free(l.map);
+    }
+    return 0;
+}
+
+TEST(a_panic_of_who_looks_at_the_keys_leaves_the_map_sound)
+{
+    test_run(panicked_in_map, NULL);
+}
+
+END_TEST
+
 TEST_MAIN("join_map", numbers_and_bytes_are_keys, a_key_that_is_there_is_replaced,
           the_result_of_one_that_was_replaced_is_dropped, tasks_are_cancelled_by_key,
           a_map_grows_and_keeps_its_keys, all_ways_to_spawn_lead_into_the_map,
           who_gives_up_loses_no_task, maps_end_as_sets_do, a_map_says_what_it_is,
-          bad_use_gets_an_answer)
+          bad_use_gets_an_answer, a_panic_of_who_looks_at_the_keys_leaves_the_map_sound)
