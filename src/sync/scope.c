@@ -261,6 +261,12 @@ static void scope_calm(const struct scope *s, struct wf_fiber *f)
     }
 }
 
+/* Is the place of rc gone? What was below the scope in a frame that has returned is used again, see fiber_main. */
+static bool scope_rc_is_dead(const struct scope *s, const struct wf_fiber *f)
+{
+    return f->returned && (uintptr_t)s->rc < (uintptr_t)s && wf_stack_contains(f->stack, s->rc);
+}
+
 static void scope_finish(struct scope *s, bool stop)
 {
     struct wf_fiber *f = s->fiber;
@@ -281,7 +287,7 @@ static void scope_finish(struct scope *s, bool stop)
         scope_wait_all(s, f);
     }
     scope_calm(s, f);
-    if (s->rc)
+    if (s->rc && wf_likely(!scope_rc_is_dead(s, f)))
         *s->rc = s->failure;
     s->fiber = NULL;
     wf_task_release(s->task);

@@ -122,6 +122,7 @@ static void fiber_main(void *arg)
         void *skipped = __builtin_alloca((size_t)(here - low) + 64);
 
         __asm__ volatile("" ::"r"(skipped) : "memory");
+        f->returned = true;
     }
     wf_fiber_end(f, result);
 }

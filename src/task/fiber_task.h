@@ -44,6 +44,7 @@ struct wf_fiber {
     uint32_t unconstrained;                  /* depth of weft_unconstrained */
     uint32_t ignored;                        /* -ECANCELED answers in a row */
     bool ending;                             /* in its clean-up: no way back to fn */
+    bool returned;                           /* fn has, with something left open */
     struct wf_call *call;                    /* for WF_POLL_CALL */
     const void *passed; /* the lock that it handed to a waiter last: see wf_lock_give_way */
 };

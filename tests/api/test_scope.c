@@ -574,6 +574,32 @@ static int ruined_by_forgetting(void *arg)
     return 0;
 }
 
+/* The place of rc is in the frame that is left, below the scope. */
+static int forgets_rc(void *arg)
+{
+    struct {
+        int rc;
+        char between[512];
+        weft_scope scope;
+    } frame;
+
+    weft_scope *s = weft_scope_enter(&frame.scope, &frame.rc);
+
+    (void)arg;
+    CHECK(weft_scope_spawn(s, panics, NULL) > 0);
+    return 4;
+}
+
+static int forgotten_rc(void *arg)
+{
+    int result;
+
+    (void)arg;
+    CHECK_EQ(0, weft_join(weft_spawn(forgets_rc, NULL), &result));
+    CHECK_EQ(4, result);
+    return 0;
+}
+
 TEST(a_panic_leaves_all_scopes_before_deferred_calls_run)
 {
     test_run(ruined_by_panic, NULL);
@@ -586,6 +612,7 @@ TEST(a_function_that_forgets_to_leave_is_led_out)
     if (ON_VALGRIND) /* to which a frame that was left is lost */
         return;
     test_run(ruined_by_forgetting, NULL);
+    test_run(forgotten_rc, NULL);
 }
 
 END_TEST
