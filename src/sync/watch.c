@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "task/leave.h"
 
 #include <errno.h>
 
@@ -272,16 +273,33 @@ void weft_watch_return(const void *value)
             (struct wf_cell *)(void *)((char *)wf_unconst(value) - offsetof(struct wf_cell, word)));
 }
 
+/* A fiber while the user's function has a value. */
+struct watch_visit {
+    struct wf_leave leave; /* first: see leave.h */
+    struct wf_cell *c;
+};
+
+static void watch_panicked(struct wf_leave *l)
+{
+    wf_leave_remove(l);
+    wf_watch_take_back(wf_container_of(l, struct watch_visit, leave)->c);
+}
+
 int weft_watch_with(const weft_watch_receiver *rx, void (*fn)(const void *value, void *arg),
                     void *arg)
 {
-    struct wf_cell *c;
+    struct wf_fiber *f = wf_fiber_self();
+    struct watch_visit visit;
 
     if (!rx || !fn)
         return wf_misuse(-EINVAL, "weft_watch_with: NULL");
-    c = wf_watch_lend(rx->w);
-    fn(c->word, arg);
-    wf_watch_take_back(c);
+    visit.c = wf_watch_lend(rx->w);
+    if (f)
+        wf_leave_push(f, WF_LEAVE_FIRST, &visit.leave, watch_panicked);
+    fn(visit.c->word, arg);
+    if (f)
+        wf_leave_remove(&visit.leave);
+    wf_watch_take_back(visit.c);
     return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "sync/watch.h"
 #include "task/await.h"
+#include "task/leave.h"
 #include "task/thread_wait.h"
 
 #include <errno.h>
@@ -199,13 +200,35 @@ static const weft_watch_condition *condition_of(const struct wf_wait *w)
     return (const weft_watch_condition *)w->words[WAIT_CONDITION]; /* NOLINT */
 }
 
-/* Ask of the latest value. 1; 0: it does not hold; negative: it does, and the value could not be copied. */
-static int condition_ask(struct wf_wait *w)
+/* A fiber while it asks. */
+struct condition_visit {
+    struct wf_leave leave; /* first: see leave.h */
+    weft_future *future;
+    struct wf_cell *c;
+};
+
+static void condition_panicked(struct wf_leave *l)
 {
+    const struct condition_visit *v = wf_container_of(l, struct condition_visit, leave);
+
+    wf_leave_remove(l);
+    wf_watch_take_back(v->c);
+    wait_leave(v->future);
+}
+
+/* Ask of the latest value. 1; 0: it does not hold; negative: it does, and the value could not be copied. */
+static int condition_ask(weft_future *f)
+{
+    struct wf_wait *w = wf_wait_of(f);
     const weft_watch_condition *condition = condition_of(w);
     struct weft_watch_receiver *rx = w->object;
     struct wf_cell *c = wf_watch_lend(rx->w);
+    struct condition_visit visit = {.future = f, .c = c};
+    struct wf_fiber *fiber = wf_fiber_self();
     int rc;
+
+    if (fiber)
+        wf_leave_push(fiber, WF_LEAVE_FIRST, &visit.leave, condition_panicked);
 
     w->words[WAIT_VERSION] = wf_watch_cell_version(c);
     wf_watch_mark(rx, w->words[WAIT_VERSION]);
@@ -215,6 +238,8 @@ static int condition_ask(struct wf_wait *w)
 
         rc = copied < 0 ? copied : rc;
     }
+    if (fiber)
+        wf_leave_remove(&visit.leave);
     wf_watch_take_back(c);
     return rc;
 }
@@ -239,7 +264,7 @@ static weft_poll condition_poll(weft_future *f, weft_context *cx)
         if (!wf_coop_proceed(cx))
             return WEFT_PENDING;
         if (wf_watch_version(rx->w) != w->words[WAIT_VERSION]) {
-            f->result = condition_ask(w);
+            f->result = condition_ask(f);
             if (f->result != 0) {
                 wait_leave(f);
                 return WEFT_READY;

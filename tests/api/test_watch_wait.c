@@ -553,6 +553,78 @@ TEST(a_plain_thread_waits_for_the_last_receiver)
 
 END_TEST
 
+/* --- panics ------------------------------------------------------------------------------ */
+
+static atomic_int values_destroyed;
+
+static void destroy_value(void *value)
+{
+    (void)value;
+    atomic_fetch_add(&values_destroyed, 1);
+}
+
+static int copy_value(void *to, const void *from)
+{
+    *(int *)to = *(const int *)from;
+    return 0;
+}
+
+static void sees_and_panics(const void *value, void *arg)
+{
+    (void)value;
+    (void)arg;
+    weft_panic("with a value");
+}
+
+static bool panics_at_two(const void *value, void *arg)
+{
+    (void)arg;
+    if (*(const int *)value == 2)
+        weft_panic("when asked");
+    return false;
+}
+
+static int panics_with(void *arg)
+{
+    return weft_watch_with(arg, sees_and_panics, NULL);
+}
+
+static int panics_when_asked(void *arg)
+{
+    return weft_watch_wait_for(arg, panics_at_two, NULL, NULL);
+}
+
+static int panicked(void *arg)
+{
+    static const weft_channel_options options = {.destroy = destroy_value, .copy = copy_value};
+    weft_watch_receiver *rx;
+    weft_watch_sender *tx;
+    int result = 0;
+    weft_task *t;
+
+    (void)arg;
+    atomic_store(&values_destroyed, 0);
+    CHECK_EQ(0, weft_watch_new_with(&tx, &rx, sizeof(int), &(int){1}, &options));
+    CHECK_EQ(0, weft_join(weft_spawn(panics_with, rx), &result));
+    CHECK_EQ(-EOWNERDEAD, result);
+    t = weft_spawn(panics_when_asked, rx);
+    until_idle(t);
+    CHECK_EQ(0, weft_watch_send(tx, &(int){2}));
+    CHECK_EQ(0, weft_join(t, &result));
+    CHECK_EQ(-EOWNERDEAD, result);
+    CHECK_EQ(1, atomic_load(&values_destroyed));
+    finish(tx, rx);
+    CHECK_EQ(2, atomic_load(&values_destroyed)); /* nobody has one, or waits, any more */
+    return 0;
+}
+
+TEST(a_panic_gives_a_value_back)
+{
+    test_run(panicked, NULL);
+}
+
+END_TEST
+
 TEST_MAIN("watch_wait", a_new_version_or_the_end_wakes_who_waits,
           a_value_goes_through_many_watchers, two_may_wait_with_one_receiver,
           a_send_wakes_each_who_waits_once, who_polls_last_is_woken,
@@ -560,4 +632,4 @@ TEST_MAIN("watch_wait", a_new_version_or_the_end_wakes_who_waits,
           two_conditions_may_wait_with_one_receiver, asking_again_and_again_gives_way_to_others,
           every_wait_may_be_given_up, a_version_is_not_seen_by_who_was_called_and_gave_up,
           plain_threads_watch_what_tasks_send, a_sender_learns_that_the_last_receiver_is_gone,
-          a_plain_thread_waits_for_the_last_receiver)
+          a_plain_thread_waits_for_the_last_receiver, a_panic_gives_a_value_back)
