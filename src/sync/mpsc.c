@@ -167,34 +167,47 @@ static void mpsc_clear_waiting(struct wf_mpsc *c)
         wf_and_u64(&c->rx.head, ~(uint64_t)WF_MPSC_WAITING, WF_RELAXED);
 }
 
+/* Under the lock, with some taken out of the line: what others find is right again. False: that was all. True: the
+ * batch is full; it was woken, without the lock, and there may be more. */
+static bool mpsc_batch_is_full(struct wf_mpsc *c, struct wf_wakes *wakes, uint64_t head)
+{
+    mpsc_clear_waiting(c);
+    wf_mpsc_set_look(c, head);
+    if (wf_likely(!wf_wakes_full(wakes)))
+        return false;
+    wf_unlock(&c->tx.lock);
+    wf_wakes_all(wakes);
+    wf_lock(&c->tx.lock);
+    return true;
+}
+
+/* The last batch. put and what is returned: as below. Only now, for until here the channel was needed. */
+static bool mpsc_batch_end(struct wf_mpsc *c, struct wf_wakes *wakes, bool put)
+{
+    bool last = put && wf_mpsc_put_locked(c);
+
+    wf_unlock(&c->tx.lock);
+    wf_wakes_all(wakes);
+    return last;
+}
+
 bool wf_mpsc_grant_and_unlock(struct wf_mpsc *c, weft_wakeable *also_wake, bool put)
 {
     struct wf_wakes wakes;
     struct wf_waiter *w;
     uint64_t head;
-    bool last;
 
     wakes.count = 0;
     wf_wakes_add(&wakes, also_wake);
-    for (;;) {
+    do {
         head = wf_mpsc_head(c);
         while (!wf_wakes_full(&wakes) && (w = c->room.first) &&
                wf_mpsc_tail(c) - head + c->reserved + w->need <= c->capacity) {
             c->reserved += w->need;
             wf_wakes_add(&wakes, wf_waitq_take(&c->room, w, WF_WAITER_GRANTED));
         }
-        mpsc_clear_waiting(c);
-        wf_mpsc_set_look(c, head);
-        if (wf_likely(!wf_wakes_full(&wakes)))
-            break;
-        wf_unlock(&c->tx.lock);
-        wf_wakes_all(&wakes);
-        wf_lock(&c->tx.lock);
-    }
-    last = put && wf_mpsc_put_locked(c);
-    wf_unlock(&c->tx.lock);
-    wf_wakes_all(&wakes);
-    return last;
+    } while (mpsc_batch_is_full(c, &wakes, head));
+    return mpsc_batch_end(c, &wakes, put);
 }
 
 /* There is nothing to wait for any more, for room nor for the receiver's end: all who do are told; they look
@@ -203,11 +216,10 @@ static bool mpsc_end_waits_and_unlock(struct wf_mpsc *c, weft_wakeable *also_wak
 {
     struct wf_wakes wakes;
     struct wf_waitq *q;
-    bool last;
 
     wakes.count = 0;
     wf_wakes_add(&wakes, also_wake);
-    for (;;) {
+    do {
         q = &c->room;
         while (!wf_wakes_full(&wakes)) {
             if (wf_waitq_empty(q))
@@ -216,18 +228,8 @@ static bool mpsc_end_waits_and_unlock(struct wf_mpsc *c, weft_wakeable *also_wak
                 break;
             wf_wakes_add(&wakes, wf_waitq_take(q, q->first, WF_WAITER_IDLE));
         }
-        mpsc_clear_waiting(c);
-        wf_mpsc_set_look(c, wf_mpsc_head(c));
-        if (wf_likely(!wf_wakes_full(&wakes)))
-            break;
-        wf_unlock(&c->tx.lock);
-        wf_wakes_all(&wakes);
-        wf_lock(&c->tx.lock);
-    }
-    last = put && wf_mpsc_put_locked(c);
-    wf_unlock(&c->tx.lock);
-    wf_wakes_all(&wakes);
-    return last;
+    } while (mpsc_batch_is_full(c, &wakes, wf_mpsc_head(c)));
+    return mpsc_batch_end(c, &wakes, put);
 }
 
 /* --- the ends --------------------------------------------------------------------- */
