@@ -357,12 +357,7 @@ static weft_poll recv_attempt(weft_future *f, weft_context *cx)
 
 static weft_poll recv_poll(weft_future *f, weft_context *cx)
 {
-    if (!wf_coop_proceed(cx))
-        return WEFT_PENDING;
-    if (recv_attempt(f, cx) == WEFT_READY)
-        return WEFT_READY;
-    wf_coop_restore();
-    return WEFT_PENDING;
+    return wf_poll_attempt(f, cx, recv_attempt);
 }
 
 static void recv_drop(weft_future *f)
