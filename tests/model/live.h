@@ -99,4 +99,56 @@ static inline void tell(void)
     weft_waker_wake(&waker);
 }
 
+/* --- a task that keeps its thread until then --- */
+
+static inline void wait_until_told(void)
+{
+    while (!wf_load_u32(&told, WF_ACQUIRE))
+        wf_spin_pause();
+}
+
+static inline weft_poll hog_poll(void *self, weft_context *cx)
+{
+    (void)self, (void)cx;
+    wait_until_told();
+    return WEFT_READY;
+}
+
+static const weft_async_type hog_type = {hog_poll, NULL, sizeof(weft_async), "hog"};
+
+/* --- a task that arms a timer, makes a hog, and tells it when the timer has fired --- */
+
+struct timed {
+    weft_async async;
+    weft_future nap;
+    bool begun;
+};
+
+static inline weft_poll timed_poll(void *self, weft_context *cx)
+{
+    struct timed *t = self;
+    weft_async state = {0};
+
+    if (!t->begun) {
+        t->begun = true;
+        t->nap = weft_sleep_future(2 * MS);
+        CHECK_EQ(0, weft_go_async(&hog_type, &state));
+    }
+    if (weft_future_poll(&t->nap, cx) == WEFT_PENDING)
+        return WEFT_PENDING;
+    wf_store_u32(&told, 1, WF_RELEASE);
+    return WEFT_READY;
+}
+
+static const weft_async_type timed_type = {timed_poll, NULL, sizeof(struct timed), "timed"};
+
+static inline weft_task *spawn_timed(void)
+{
+    struct timed state = {.begun = false};
+    weft_task *t;
+
+    CHECK_EQ(0, weft_spawn_async_on(rt, &t, NULL, &timed_type, &state));
+    return t;
+}
+
 #endif

@@ -197,25 +197,25 @@ static const weft_async_type tells_type = {tells_poll, dropped, sizeof(weft_asyn
 static weft_local_set *stuck_set;
 
 /* Keeps its thread. Where that is the pinned one's, it would be in vain. */
-static weft_poll hog_poll(void *self, weft_context *cx)
+static weft_poll spawning_hog_poll(void *self, weft_context *cx)
 {
     (void)self, (void)cx;
     if (seat_here() == PINNED_TO)
         return WEFT_READY;
     CHECK(spawn_pinned(stuck_set, &tells_type) > 0);
-    while (!wf_load_u32(&told, WF_ACQUIRE))
-        wf_spin_pause();
+    wait_until_told();
     return WEFT_READY;
 }
 
-static const weft_async_type hog_type = {hog_poll, NULL, sizeof(weft_async), "hog"};
+static const weft_async_type spawning_hog_type = {spawning_hog_poll, NULL, sizeof(weft_async),
+                                                  "hog"};
 
 static void from_the_other(void)
 {
     stuck_set = open_set(2);
     CHECK(spawn_pinned(stuck_set, &pinned_runner_type) > 0);
     take_one(stuck_set);
-    join(spawn(&hog_type));
+    join(spawn(&spawning_hog_type));
     weft_join_set_free(stuck_set);
     weft_runtime_free(rt);
 }
@@ -297,8 +297,7 @@ static weft_poll pinned_hog_poll(void *self, weft_context *cx)
 {
     (void)self, (void)cx;
     wf_store_u32(&waker_is_there, 1, WF_RELEASE);
-    while (!wf_load_u32(&told, WF_ACQUIRE))
-        wf_spin_pause();
+    wait_until_told();
     CHECK_EQ(0, wf_load_u32(&ran, WF_RELAXED));
     return WEFT_READY;
 }

@@ -75,26 +75,11 @@ static void close_watched(void)
 
 /* --- tasks ------------------------------------------------------------------------------ */
 
-static void wait_until_told(void)
-{
-    while (!wf_load_u32(&told, WF_ACQUIRE))
-        wf_spin_pause();
-}
-
 static void wait_until_ran(uint32_t n)
 {
     while (wf_load_u32(&ran, WF_ACQUIRE) != n)
         wf_spin_pause();
 }
-
-static weft_poll hog_poll(void *self, weft_context *cx)
-{
-    (void)self, (void)cx;
-    wait_until_told();
-    return WEFT_READY;
-}
-
-static const weft_async_type hog_type = {hog_poll, NULL, sizeof(weft_async), "hog"};
 
 static weft_poll begun_hog_poll(void *self, weft_context *cx)
 {
@@ -411,38 +396,10 @@ static void counted(void)
 }
 
 /* A timer that it armed before it got stuck. */
-struct timed {
-    weft_async async;
-    weft_future nap;
-    bool begun;
-};
-
-static weft_poll timed_poll(void *self, weft_context *cx)
-{
-    struct timed *t = self;
-    weft_async state = {0};
-
-    if (!t->begun) {
-        t->begun = true;
-        t->nap = weft_sleep_future(2 * MS);
-        CHECK_EQ(0, weft_go_async(&hog_type, &state));
-    }
-    if (weft_future_poll(&t->nap, cx) == WEFT_PENDING)
-        return WEFT_PENDING;
-    wf_store_u32(&told, 1, WF_RELEASE);
-    return WEFT_READY;
-}
-
-static const weft_async_type timed_type = {timed_poll, NULL, sizeof(struct timed), "timed"};
-
 static void timer(void)
 {
-    struct timed state = {.begun = false};
-    weft_task *t;
-
     open_watched(1);
-    CHECK_EQ(0, weft_spawn_async_on(rt, &t, NULL, &timed_type, &state));
-    join(t);
+    join(spawn_timed());
     close_watched();
 }
 

@@ -115,45 +115,11 @@ static void two_timers(void)
     weft_runtime_free(rt);
 }
 
-/* Keeps its thread until the timer of the task that made it has fired: by the other worker, if both are
- * here (A1). */
-static weft_poll hog_poll(void *self, weft_context *cx)
-{
-    (void)self, (void)cx;
-    while (!wf_load_u32(&told, WF_ACQUIRE))
-        wf_spin_pause();
-    return WEFT_READY;
-}
-
-static const weft_async_type hog_type = {hog_poll, NULL, sizeof(weft_async), "hog"};
-
-static weft_poll timed_poll(void *self, weft_context *cx)
-{
-    struct sleeper *s = self;
-    weft_async state = {0};
-    bool first = s->until == 0;
-
-    s->until = 1;
-    if (first) {
-        s->nap = weft_sleep_future(2 * MS);
-        CHECK_EQ(0, weft_go_async(&hog_type, &state));
-    }
-    if (weft_future_poll(&s->nap, cx) == WEFT_PENDING)
-        return WEFT_PENDING;
-    wf_store_u32(&told, 1, WF_RELEASE);
-    return WEFT_READY;
-}
-
-static const weft_async_type timed_type = {timed_poll, NULL, sizeof(struct sleeper), "timed"};
-
+/* The hog keeps its thread until the timer has fired: by the other worker, if both are here (A1). */
 static void stuck_with_timer(void)
 {
-    struct sleeper state = {.length = 2 * MS};
-    weft_task *t;
-
     runtime_open(WEFT_MULTI_THREAD, 2);
-    CHECK_EQ(0, weft_spawn_async_on(rt, &t, NULL, &timed_type, &state));
-    join(t);
+    join(spawn_timed());
     weft_runtime_free(rt);
 }
 

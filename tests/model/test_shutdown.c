@@ -159,20 +159,12 @@ static void open_with_patient(void)
 
 /* --- at its limit --- */
 
-static weft_poll hog_poll(void *self, weft_context *cx)
-{
-    (void)self, (void)cx;
-    while (!wf_load_u32(&told, WF_ACQUIRE))
-        wf_spin_pause();
-    return WEFT_READY;
-}
-
-static const weft_async_type hog_type = {hog_poll, dropped, sizeof(weft_async), "hog"};
+static const weft_async_type counted_hog_type = {hog_poll, dropped, sizeof(weft_async), "hog"};
 
 static void open_with_hog(void)
 {
     open_one();
-    weft_detach(spawn(&hog_type));
+    weft_detach(spawn(&counted_hog_type));
 }
 
 /* The runtime's memory is there as long as its thread is, which is the last to go. */
@@ -376,8 +368,7 @@ static int hog_root(void *arg)
 {
     (void)arg;
     wf_store_u32(&waker_is_there, 1, WF_RELEASE);
-    while (!wf_load_u32(&told, WF_ACQUIRE))
-        wf_spin_pause();
+    wait_until_told();
     return 7;
 }
 
