@@ -257,7 +257,7 @@ static void queue_round(uint64_t *rand)
 static int queue_root(void *arg)
 {
     uint64_t rand = *(uint64_t *)arg;
-    weft_instant end = weft_now() + test_stress_time(WEFT_MS(700));
+    weft_instant end = weft_now() + test_stress_time(WEFT_MS(2800)) / test_flavour_count;
 
     do
         queue_round(&rand);
@@ -416,7 +416,7 @@ static void answer_round(uint64_t *rand)
 static int answer_root(void *arg)
 {
     uint64_t rand = *(uint64_t *)arg;
-    weft_instant end = weft_now() + test_stress_time(WEFT_MS(700));
+    weft_instant end = weft_now() + test_stress_time(WEFT_MS(2800)) / test_flavour_count;
 
     do
         answer_round(&rand);

@@ -207,7 +207,8 @@ TEST(every_result_comes_once_whatever_happens_around_the_set)
     uint64_t rand = test_seed();
 
     for (size_t i = 0; i < test_flavour_count; i++) {
-        struct storm s = {test_rand(&rand) | 1, weft_now() + test_stress_time(WEFT_MS(700))};
+        weft_duration each = test_stress_time(WEFT_MS(2800)) / test_flavour_count;
+        struct storm s = {test_rand(&rand) | 1, weft_now() + each};
         pthread_t clerks[CLERKS];
 
         office_open(&office, test_rand(&rand));

@@ -129,7 +129,7 @@ static int conduct(void *arg)
 {
     struct ring *r = arg;
     weft_join_set *keepers = weft_join_set_new();
-    weft_duration length = test_stress_time(WEFT_MS(400));
+    weft_duration length = test_stress_time(WEFT_MS(1600)) / test_flavour_count;
     weft_instant end = weft_now() + length;
     unsigned long before;
 
