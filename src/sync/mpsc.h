@@ -14,7 +14,8 @@
  *          each future of a sender that was pending once, until it is ready or dropped. That of a receiver
  *          stands on the receiver's own reference; if the handle is closed although the future is pending
  *          (WF_MPSC_ORPHANED), the reference is the future's. A value belongs to the channel from put to
- *          take; when the receiver goes, what is left is destroyed.
+ *          take, but for one that is laid into the hand of a fiber that waits (mpsc_hand.h): that is the fiber's at
+ *          once. When the receiver goes, what is left is destroyed.
  * WHO      struct weft_sender under its lock, but for what others may read. struct weft_receiver by the receiving
  *          call, one at a time (`owner`); head also by waiting senders, under the lock.
  * INVARIANTS
@@ -44,6 +45,7 @@
 #define WF_SYNC_MPSC_H
 
 #include "base/atomic.h"
+#include "sync/mpsc_hand.h"
 #include "sync/waitq.h"
 
 #include <weft/mpsc.h>
@@ -78,8 +80,8 @@ struct weft_sender {
     char *in;                  /* the slot of tail, if that is below in_max */
     uint64_t in_max; /* M2: where its block ends, or slots of an unbounded channel that are free */
     uint64_t span;   /* M2 */
-    /* Whom to wake when there is something to receive; a reference. Taken and stored under the lock, and read by
-     * the receiver. */
+    /* Whom to wake when there is something to receive: a reference of a waker, or a fiber's hand (mpsc_hand.h). Under
+     * the lock. */
     struct wf_atomic_ptr receiver;
     uint32_t item_size; /* set once */
     bool bounded;       /* set once */
@@ -102,9 +104,9 @@ struct weft_receiver {
 /* Who is at the receiver's fields. */
 enum wf_mpsc_owner {
     WF_MPSC_FREE,
-    WF_MPSC_INSIDE,   /* a call */
-    WF_MPSC_PENDING,  /* nobody now: a future that is pending comes back to them */
-    WF_MPSC_ORPHANED, /* the same, and the handle was closed: the future puts away what is left */
+    WF_MPSC_INSIDE,  /* a call */
+    WF_MPSC_PENDING, /* nobody now: a future that is pending, or a fiber, comes back to them */
+    WF_MPSC_ORPHANED, /* the same, and the handle was closed: who comes back puts away what is left */
 };
 
 struct weft_weak_sender {
@@ -135,6 +137,7 @@ struct wf_mpsc {
     uint64_t block_count;           /* slots of the block made last */
     uint64_t dropped;
     uint64_t swallowed; /* of those, sent by permits when the receiver was gone, so never queued */
+    uint64_t handed;    /* laid into a fiber's hand, so never queued */
     uint64_t waits;     /* sends that had to wait, ever */
     uint64_t wait_ticks, wait_ticks_max;
     /* set once */
@@ -184,15 +187,17 @@ WF_INLINE bool wf_mpsc_ended(const struct wf_mpsc *c)
     return (c->shut || c->senders == 0) && c->reserved == 0;
 }
 
-/* Under the lock: take the receiver's waker out; NULL: it does not wait. */
+/* Under the lock: take out whom to wake of the receiver's, a reference; NULL: it does not wait. */
 WF_INLINE weft_wakeable *wf_mpsc_take_receiver(struct wf_mpsc *c)
 {
-    /* relaxed: written under the lock; the receiver, which reads it without, reads nothing by it */
-    weft_wakeable *target = wf_load_ptr(&c->tx.receiver, WF_RELAXED);
+    /* relaxed: under the lock */
+    void *receiver = wf_load_ptr(&c->tx.receiver, WF_RELAXED);
 
-    if (target)
-        wf_store_ptr(&c->tx.receiver, NULL, WF_RELAXED);
-    return target;
+    if (!receiver)
+        return NULL;
+    wf_store_ptr(&c->tx.receiver, NULL, WF_RELAXED);
+    return wf_unlikely(wf_mpsc_is_hand(receiver)) ? wf_mpsc_hand_waker(wf_mpsc_hand_of(receiver))
+                                                  : receiver;
 }
 
 /* --- the channel as a whole: mpsc.c --- */

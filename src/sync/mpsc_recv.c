@@ -4,7 +4,7 @@
  *
  * IDEA     The receiver knows of a window of values that are there. It copies them out without looking at anything
  *          that senders write, and looks at tail again when the window is used up. Only when there is nothing it
- *          takes the lock, to leave its waker.
+ *          takes the lock, to leave its waker; a fiber in its own call leaves the place of its value (mpsc_hand.h).
  * OWNS     The fields of struct weft_receiver belong to who has entered (recv_enter), or to the future that is
  *          pending. A future keeps nothing that a sender would touch: the waker lies in the channel.
  * WHO      One call or future at a time; the others get -EBUSY.
@@ -301,11 +301,27 @@ static weft_future recv_future(weft_receiver *rx, void *to, size_t n, uint32_t a
     return f;
 }
 
-WF_NOINLINE static ssize_t recv_suspend(struct wf_fiber *f, weft_receiver *rx, void *to, size_t n)
+/* In a fiber's own call: its value is laid into its hand. */
+WF_NOINLINE static ssize_t recv_suspend(struct wf_fiber *f, weft_receiver *rx, char *to, size_t n)
 {
-    weft_future value = recv_future(rx, to, n, RECV_TRIED);
+    struct wf_mpsc *c = wf_mpsc_of_rx(rx);
+    ssize_t rc, more;
 
-    return wf_await_attempts(f, &value, recv_attempt, recv_drop);
+    if (wf_unlikely(!recv_enter(rx, WF_MPSC_FREE)))
+        return -EBUSY;
+    rc = wf_mpsc_hand_await(f, c, to);
+    /* relaxed: see recv_enter */
+    if (wf_unlikely(wf_load_u32(&rx->owner, WF_RELAXED) == WF_MPSC_ORPHANED)) {
+        wf_mpsc_receiver_end(c);
+        return rc == 1 ? 1 : -ESHUTDOWN;
+    }
+    recv_leave(rx, WF_MPSC_FREE);
+    if (rc == -EAGAIN)
+        return recv_now(rx, to, n);
+    if (rc != 1 || n == 1)
+        return rc;
+    more = recv_now(rx, to + rx->item_size, n - 1);
+    return more > 0 ? 1 + more : 1;
 }
 
 /* --- the calls ------------------------------------------------------------------- */

@@ -175,6 +175,11 @@ WF_INLINE int send_now(weft_sender *tx, const void *msg)
     tail = wf_mpsc_tail(c);
     if (wf_unlikely(tail >= tx->look) && !send_look_again(c, tail))
         return send_look_and_unlock(c, msg);
+    /* relaxed: under the lock */
+    if (wf_unlikely(wf_mpsc_is_hand(wf_load_ptr(&tx->receiver, WF_RELAXED)))) {
+        wf_mpsc_hand_fill_and_unlock(c, msg);
+        return 0;
+    }
     target = send_fill(c, msg, tail);
     wf_unlock(&tx->lock);
     return target ? send_wake(target) : 0;

@@ -164,6 +164,54 @@ TEST(sends_that_wait_are_counted_and_timed)
     test_run(waits, NULL);
 }
 
+struct two {
+    struct channel c;
+    int got[2];
+};
+
+static int receive_two(void *arg)
+{
+    struct two *two = arg;
+
+    CHECK_EQ(1, weft_recv(two->c.rx, &two->got[0]));
+    CHECK_EQ(1, weft_recv_many(two->c.rx, &two->got[1], 1));
+    return 0;
+}
+
+static int given_to_one_that_waits(void *arg)
+{
+    struct two two = {.got = {0}};
+    weft_channel_info i;
+    weft_task *t;
+
+    (void)arg;
+    CHECK_EQ(0, weft_mpsc_new(&two.c.tx, &two.c.rx, sizeof(int), 1));
+    CHECK_EQ(0, weft_try_send(two.c.tx, &(int){1}));
+    CHECK_EQ(1, weft_try_recv(two.c.rx, &two.got[0]));
+    t = spawn_waiting(receive_two, &two);
+    for (int n = 2; n <= 3; n++) {
+        CHECK_EQ(0, weft_send(two.c.tx, &n));
+        i = info_of(&two.c);
+        CHECK_EQ(n, i.sent);
+        CHECK(i.received + i.depth == i.sent);
+    }
+    CHECK_EQ(0, join(t));
+    CHECK_EQ(2, two.got[0]);
+    CHECK_EQ(3, two.got[1]);
+    i = info_of(&two.c);
+    CHECK_EQ(3, i.sent);
+    CHECK_EQ(3, i.received);
+    CHECK_EQ(0, i.dropped);
+    CHECK_EQ(1, i.depth_max);
+    channel_close(two.c);
+    return 0;
+}
+
+TEST(what_goes_straight_to_a_task_that_waits_is_counted)
+{
+    test_run(given_to_one_that_waits, NULL);
+}
+
 /* --- options ----------------------------------------------------------------------------- */
 
 TEST(a_name_is_copied)
@@ -292,6 +340,7 @@ TEST(a_long_queue_is_said_once)
 END_TEST
 
 TEST_MAIN("mpsc_info", a_new_channel_is_empty_and_open, counts_follow_what_happens,
-          the_greatest_depth_is_remembered, sends_that_wait_are_counted_and_timed, a_name_is_copied,
+          the_greatest_depth_is_remembered, sends_that_wait_are_counted_and_timed,
+          what_goes_straight_to_a_task_that_waits_is_counted, a_name_is_copied,
           an_unbounded_channel_may_be_limited_in_values_and_in_bytes,
           at_its_limit_an_unbounded_channel_refuses_and_does_not_wait, a_long_queue_is_said_once)
