@@ -122,9 +122,17 @@ def say(text):
     print(text, flush=True)
 
 
-def build(tree, folder, *settings):
-    """All programs; False if it does not compile."""
-    command = [tree / "scripts/build.sh", "release", *settings, "model_programs"]
+def build(tree, folder):
+    """All programs. None, or the lines that say why they do not compile."""
+    return run_build([tree / "scripts/build.sh", "release", "model_programs"], folder)
+
+
+def rebuild(folder, program):
+    """One program, in a folder in which all were built before."""
+    return run_build(["cmake", "--build", folder / "release", "--target", program], folder)
+
+
+def run_build(command, folder):
     done = subprocess.run(command, env={**os.environ, "WEFT_BUILD_DIR": str(folder)},
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
@@ -243,10 +251,13 @@ def order_mutations(sites):
     return mutations
 
 
-def judge(key, tests, seconds, mutation=None, **settings):
-    """Runs the tests until one fails."""
+def judge(key, tests, seconds, mutation=None, prepare=None, **settings):
+    """Runs the tests until one fails. prepare: called with each before; it may return why there is none."""
     slow, limits = [], []
     for test in tests:
+        errors = prepare(test) if prepare else None
+        if errors:
+            return Result(key, "invalid", "does not compile: " + " | ".join(errors))
         code, output = test.run(max(seconds, 4 * test.seconds), mutation, **settings)
         if code is None:
             slow.append(test)
@@ -324,7 +335,7 @@ def not_copied(folder, names):
 
 
 class Copies:
-    """Copies of the tree, each built once and then again for each change; one for each job at a time."""
+    """Copies of the tree, each built once, and then what a change needs; one for each job at a time."""
 
     def __init__(self, scratch, count):
         self.lock = threading.Lock()
@@ -341,12 +352,17 @@ class Copies:
         with self.lock:
             tree = self.free.pop()
         path = tree / check["file"]
-        before = path.read_text()
+        before, built = path.read_text(), set()
+
+        def prepare(test):
+            """Programs are built when it is their turn: one of the first notices, as a rule."""
+            target = test.program.name if isinstance(test, Test) else "model_programs"
+            errors = None if target in built else rebuild(tree / "build", target)
+            built.add(target)
+            return errors
+
         try:
             path.write_text(change(before, check))
-            errors = build(tree, tree / "build")
-            if errors:
-                return Result(check["key"], "invalid", "does not compile: " + " | ".join(errors))
             folder, copies = tree / "build/release/tests/model", []
             for test in tests:
                 copy = Test(folder / test.program.name, test.name)
@@ -354,7 +370,7 @@ class Copies:
                 copies.append(copy)
             if check["file"].startswith("tests/"):
                 copies += [Script(folder, "replayed.sh"), Script(folder, "pruned.sh")]
-            return judge(check["key"], copies, seconds)
+            return judge(check["key"], copies, seconds, prepare=prepare)
         finally:
             path.write_text(before)
             with self.lock:
