@@ -12,10 +12,11 @@ RESULT   What no test notices is a survivor, and needs an entry in survivors.txt
          function, operation and operand, so that it outlives moved lines. An entry for something
          that is noticed, or is no longer there, is stale. Either makes the exit code 1.
 
-    mutate.py [--only TEXT] [--orders | --checks] [--programs A,B] [--seconds N] [--list]
+    mutate.py [--only TEXT] [--orders | --checks] [--unexplained] [--programs A,B] [--seconds N] [--list]
     mutate.py --structure FOLDER
 
 --only TEXT      those whose key or file has it: a regular expression
+--unexplained    those without an entry in survivors.txt, for which all tests run: are there new survivors?
 --programs A,B   the tests of these programs only: deque,idle
 --seconds N      a run that takes longer does not count as noticed; default 60
 --list           only name them
@@ -470,6 +471,7 @@ def main():
     parser.add_argument("--only", default="")
     parser.add_argument("--orders", action="store_true")
     parser.add_argument("--checks", action="store_true")
+    parser.add_argument("--unexplained", action="store_true")
     parser.add_argument("--programs", default="")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--list", action="store_true")
@@ -489,6 +491,11 @@ def main():
     unseen = [key for key in unseen_orderings(sites) if re.search(options.only, key)] \
         if sites and not options.programs else []
     checks = read_checks(options.only) if both or options.checks else []
+    explained = read_survivors()
+    if options.unexplained:
+        orders = [mutation for mutation in orders if mutation[0] not in explained]
+        unseen = [key for key in unseen if key not in explained]
+        checks = [check for check in checks if check["key"] not in explained]
     if options.list:
         for key in [mutation[0] for mutation in orders] + unseen + [check["key"] for check in checks]:
             say(key)
@@ -497,7 +504,6 @@ def main():
         sys.exit("mutate.py: nothing to do")
     tests = find_tests(programs)
     deep = find_tests(programs, deep=True) if orders else []
-    explained = read_survivors()
     say(f"{len(tests)} tests, {len(orders)} orderings, {len(checks)} checks; {JOBS} at a time")
 
     def order_job(key, site, argument):
@@ -513,7 +519,8 @@ def main():
     if checks:
         with tempfile.TemporaryDirectory(prefix="weft-mutate-") as scratch:
             results += run_all(check_jobs(checks, tests, options.seconds, pathlib.Path(scratch)))
-    return conclude(results, both and not options.only and not options.programs, began)
+    complete = both and not (options.only or options.programs or options.unexplained)
+    return conclude(results, complete, began)
 
 
 if __name__ == "__main__":
