@@ -34,7 +34,9 @@ WEFT_API int weft_sleep(weft_duration d);
 WEFT_API int weft_sleep_until(weft_instant at);
 
 /* As futures; the time of weft_sleep_future counts from its first poll. Result 0. The coop budget holds no timer up:
- * beside a branch that spends all of it in each poll a sleep still begins and ends, and a tick comes. */
+ * beside a branch that spends all of it in each poll a sleep still begins and ends, and a tick comes. One that is
+ * pending when its runtime ends, in a set of futures perhaps, wakes whom it was to wake, and goes on in the task that
+ * polls it next, until the same moment; on a plain thread, which has no timers, it ends with -EPERM then. */
 WEFT_API weft_future weft_sleep_future(weft_duration d);
 WEFT_API weft_future weft_sleep_until_future(weft_instant at);
 

@@ -277,7 +277,7 @@ static weft_poll accept_try(weft_future *f, weft_context *cx, bool ready)
     }
 }
 
-/* A poll in a pause: it goes on, or is over, or the listener was closed. */
+/* A poll in a pause: it goes on, or is over, or its runtime is and so the pause; or the listener was closed. */
 static weft_poll accept_poll_pause(weft_future *f, weft_context *cx)
 {
     struct accept *a = accept_of(f);
@@ -287,7 +287,7 @@ static weft_poll accept_poll_pause(weft_future *f, weft_context *cx)
         wf_timer_cancel(&l->pause);
         return accept_finish(f, -ESHUTDOWN, true);
     }
-    if (wf_timer_repoll(&l->pause, cx))
+    if (wf_timer_repoll(&l->pause, cx) == WF_TIMER_ARMED)
         return WEFT_PENDING;
     (void)listener_keep_pausing(l, NULL);
     accept_set(a, ACCEPT_BEGUN);

@@ -38,13 +38,19 @@ int wf_seat_init(struct wf_seat *s, struct weft_runtime *rt, unsigned index, boo
 
     if (rc < 0)
         return rc;
+    rc = wf_wheel_init(&s->wheel, wf_clock_now());
+    if (rc < 0)
+        goto release_bare;
     rc = wf_poller_open(&s->poller, &rt->hub);
-    if (rc < 0) {
-        wf_seat_release_bare(s);
-        return rc;
-    }
-    wf_wheel_init(&s->wheel, wf_clock_now());
+    if (rc < 0)
+        goto release_wheel;
     return 0;
+
+release_wheel:
+    wf_wheel_release(&s->wheel);
+release_bare:
+    wf_seat_release_bare(s);
+    return rc;
 }
 
 void wf_seat_release_bare(struct wf_seat *s)

@@ -9,7 +9,7 @@
  * OWNS     users counts the program's handle, each thread inside, and each push from outside
  *          that is under way. The last one frees the memory. A task that did not end within the limit of
  *          a shutdown is abandoned: its joiners are told, its stack and the runtime's memory
- *          stay, for something may still point into them.
+ *          stay, for something may still point into them. Timers that no task of it owned are woken.
  * WHO      Any thread, but weft_runtime_free gives the handle up.
  * ORDER    users: acq_rel, as every reference count. wf_runtime_alive reads finished (acquire) before
  *          spawned: equal sums mean that there was a moment without tasks. Closing is told by plain stores and a
@@ -239,6 +239,14 @@ static bool shutdown_calls_inside(const weft_runtime *rt)
     return (th && th->sched == &rt->sched) || wf_thread_owner() == &rt->sched;
 }
 
+/* Nobody looks at the wheels any more. Futures that no task of this runtime owns, in a set perhaps, may wait for time
+ * on them: whom they were to wake is woken, and arms them elsewhere. */
+static void shutdown_leave_timers(weft_runtime *rt)
+{
+    for (unsigned i = 0; i < rt->workers; i++)
+        wf_wheel_leave(&rt->seats[i].wheel);
+}
+
 int weft_runtime_shutdown(weft_runtime *rt, weft_duration limit)
 {
     uint64_t until_ns, threads_until;
@@ -261,6 +269,8 @@ int weft_runtime_shutdown(weft_runtime *rt, weft_duration limit)
     threads_until = rc == 0 ? WEFT_FOREVER : weft_instant_add(wf_clock_now(), WEFT_MS(100));
     if (!shutdown_join_threads(rt, threads_until))
         rc = -ETIMEDOUT;
+    /* A thread that is stuck in a poll may arm more: the last user sees to those. */
+    shutdown_leave_timers(rt);
     return rc;
 }
 
@@ -318,10 +328,14 @@ static bool shutdown_abandon_all(weft_runtime *rt)
 
 void wf_runtime_put(struct weft_runtime *rt)
 {
+    bool ended;
+
     /* acq_rel: the last one sees what all others did */
     if (wf_sub_u32(&rt->users, 1, WF_ACQ_REL) != 1)
         return;
-    if (shutdown_abandon_all(rt)) {
+    ended = shutdown_abandon_all(rt);
+    shutdown_leave_timers(rt);
+    if (ended) {
         wf_runtime_free_memory(rt);
         return;
     }

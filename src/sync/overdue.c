@@ -147,15 +147,17 @@ static weft_poll overdue_poll(weft_future *f, weft_context *cx)
 {
     struct overdue_wait *w = overdue_of(f);
     struct wf_timer *t = &w->timer;
+    enum wf_timer_state state;
 
     if (weft_future_poll(w->watch->inner, cx) == WEFT_READY) {
         (void)wf_timer_cancel(t);
         f->result = w->watch->inner->result;
         return WEFT_READY;
     }
-    if (t->wheel && wf_timer_repoll(t, cx))
+    state = wf_timer_repoll(t, cx);
+    if (state == WF_TIMER_ARMED)
         return WEFT_PENDING;
-    if (t->wheel)
+    if (state == WF_TIMER_FIRED)
         w->watch->look(w->watch->inner, w->watch->limit_ns);
     wf_timer_arm(t, wf_thread_self()->wheel, weft_instant_add(wf_now(), w->watch->limit_ns),
                  wf_wakeable_retain(cx->waker_.target_));

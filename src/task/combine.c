@@ -256,7 +256,7 @@ static weft_poll timeout_end(weft_future *f, int result)
     return WEFT_READY;
 }
 
-/* The inner future is pending for the first time. */
+/* The inner future is pending for the first time; or the timer was left behind by a runtime that has ended. */
 static weft_poll timeout_arm(weft_future *f, const weft_context *cx)
 {
     struct wf_timer *t = &timeout_of(f)->timer;
@@ -272,6 +272,7 @@ static weft_poll timeout_arm(weft_future *f, const weft_context *cx)
         at = weft_instant_add(now, at);
     else if (at <= now)
         return timeout_end(f, -ETIMEDOUT);
+    f->aux_ = TIMEOUT_AT;
     wf_timer_arm(t, wf_thread_self()->wheel, at, wf_wakeable_retain(cx->waker_.target_));
     return WEFT_PENDING;
 }
@@ -279,15 +280,17 @@ static weft_poll timeout_arm(weft_future *f, const weft_context *cx)
 static weft_poll timeout_poll(weft_future *f, weft_context *cx)
 {
     struct timeout *t = timeout_of(f);
+    enum wf_timer_state state;
 
     if (weft_future_poll(t->inner, cx) == WEFT_READY) {
         wf_timer_cancel(&t->timer);
         f->result = t->inner->result;
         return WEFT_READY;
     }
-    if (!t->timer.wheel)
+    state = wf_timer_repoll(&t->timer, cx);
+    if (state == WF_TIMER_IDLE)
         return timeout_arm(f, cx);
-    return wf_timer_repoll(&t->timer, cx) ? WEFT_PENDING : timeout_end(f, -ETIMEDOUT);
+    return state == WF_TIMER_ARMED ? WEFT_PENDING : timeout_end(f, -ETIMEDOUT);
 }
 
 static void timeout_drop(weft_future *f)

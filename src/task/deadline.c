@@ -67,12 +67,12 @@ bool wf_deadline_arm(struct wf_fiber *f)
     struct wf_deadline *d = f->deadline->nearest;
 
     /* Armed by an earlier wait: the timer tells, no clock is needed. */
-    if (!f->deadline->lazy && d->timer.wheel)
+    if (!f->deadline->lazy && d->timer.gate)
         return wf_timer_fired(&d->timer);
     if (wf_deadline_check(f))
         return true;
     d = f->deadline->nearest;
-    if (d->at != WEFT_FOREVER && !d->timer.wheel)
+    if (d->at != WEFT_FOREVER && !d->timer.gate)
         wf_timer_arm(&d->timer, wf_thread_self()->wheel, d->at,
                      wf_wakeable_retain(&f->task->wakeable));
     return false;

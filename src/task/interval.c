@@ -97,11 +97,14 @@ static weft_poll tick_end(weft_future *f, ssize_t result)
 static weft_poll tick_poll(weft_future *f, weft_context *cx)
 {
     struct interval *i = tick_interval(f);
+    enum wf_timer_state state = WF_TIMER_IDLE;
 
     if (i->ticker && i->ticker != f)
         return tick_end(f, -EBUSY);
-    if (i->ticker && i->timer.wheel)
-        return wf_timer_repoll(&i->timer, cx) ? WEFT_PENDING : tick_end(f, 0);
+    if (i->ticker)
+        state = wf_timer_repoll(&i->timer, cx);
+    if (state != WF_TIMER_IDLE)
+        return state == WF_TIMER_ARMED ? WEFT_PENDING : tick_end(f, 0);
     if (!wf_thread_self())
         return tick_end(f, -EPERM);
     if (i->next <= wf_now())

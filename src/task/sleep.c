@@ -16,18 +16,17 @@
 
 enum { SLEEP_FOR, SLEEP_UNTIL };
 
-bool wf_timer_repoll(struct wf_timer *t, const weft_context *cx)
+enum wf_timer_state wf_timer_repoll_begun(struct wf_timer *t, const weft_context *cx)
 {
     weft_wakeable *target = cx->waker_.target_;
+    enum wf_timer_state state = wf_timer_look(t);
 
-    if (wf_timer_fired(t))
-        return false;
-    if (wf_likely(wf_timer_wakes(t, target)))
-        return true;
-    if (wf_timer_retarget(t, wf_wakeable_retain(target)))
-        return true;
+    if (state != WF_TIMER_ARMED)
+        return state;
+    if (wf_likely(wf_timer_wakes(t, target)) || wf_timer_retarget(t, wf_wakeable_retain(target)))
+        return WF_TIMER_ARMED;
     wf_wakeable_release(target);
-    return false;
+    return wf_timer_look(t);
 }
 
 void wf_timer_reset(struct wf_timer *t, uint64_t at)
@@ -36,7 +35,7 @@ void wf_timer_reset(struct wf_timer *t, uint64_t at)
     weft_wakeable *target;
 
     /* Elsewhere nobody would look whether the alarm must be lowered (A1 of sched/park.c). */
-    if (th && th->wheel == t->wheel && wf_timer_rearm(t, at))
+    if (th && wf_timer_is_of(t, th->wheel) && wf_timer_rearm(t, at))
         return;
     target = wf_timer_take(t);
     *t = (struct wf_timer){.deadline = at};
@@ -74,12 +73,13 @@ static weft_poll sleep_arm(weft_future *f, weft_context *cx)
 
 static weft_poll sleep_poll(weft_future *f, weft_context *cx)
 {
-    struct wf_timer *t = sleep_timer(f);
+    enum wf_timer_state state;
 
     f->result = 0;
-    if (!t->wheel)
+    state = wf_timer_repoll(sleep_timer(f), cx);
+    if (state == WF_TIMER_IDLE)
         return sleep_arm(f, cx);
-    return wf_timer_repoll(t, cx) ? WEFT_PENDING : WEFT_READY;
+    return state == WF_TIMER_ARMED ? WEFT_PENDING : WEFT_READY;
 }
 
 static void sleep_drop(weft_future *f)

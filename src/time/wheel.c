@@ -13,6 +13,8 @@
  * OWNS     A timer belongs to what it is embedded in. While armed, its link belongs to the wheel,
  *          and the wheel owns one reference to its target: whoever unlinks the timer (cancel or
  *          advance) takes the reference out, and gives it back or wakes it outside the lock.
+ *          A wheel may go while timers are armed (wf_wheel_leave), and while others come to cancel them: its lock is
+ *          not in it (gate.h).
  * WHO      Any thread. An idle worker advances a busy worker's wheel; a task that was stolen
  *          cancels its timers where they were armed.
  * INVARIANTS
@@ -30,8 +32,8 @@
  *     W7   A tick that does not fit 48 bits is a moment that the clock cannot show: such timers,
  *          WEFT_FOREVER among them, hang in a slot of their own that never comes.
  * ORDER
- *     (a)  state: wheel_fire stores FIRED with release, as its last touch of the timer;
- *          wf_timer_fired and the fast path of wf_timer_cancel load with acquire. Who sees FIRED
+ *     (a)  state: wheel_fire stores FIRED, and wf_wheel_leave IDLE, with release, as the last touch of the timer;
+ *          wf_timer_look, wf_timer_arm and the fast path of wf_timer_cancel load with acquire. Who sees one of them
  *          may free or arm the timer again without the lock.
  *     (b)  All else is ordered by the lock.
  * LOCKS    WF_RANK_WHEEL. Held for at most WF_WHEEL_BATCH timers fired and WF_WHEEL_SPREAD cascaded: a
@@ -43,10 +45,12 @@
  *          one early wake-up that a stale first may cost after a cancel.
  *          The slot relative to the distance (tick - now) rather than to the digits: a
  *          level then holds two turns, and the earliest slot depends on where it begins.
- * TESTS    tests/unit/test_wheel.c, tests/unit/test_wheel_exact.c, tests/model/test_wheel.c, tests/model/test_sleep.c
+ * TESTS    tests/unit/test_wheel.c, tests/unit/test_wheel_exact.c, tests/unit/test_gate.c, tests/model/test_wheel.c,
+ *          tests/model/test_sleep.c
  */
 #include "time/wheel.h"
 
+#include <errno.h>
 #include <string.h>
 
 /* Tests of all interleavings have smaller ones, so that the lock is given up on the way. */
@@ -203,8 +207,8 @@ static void wheel_fire(struct wf_wheel *w, struct wf_timer *t, struct wheel_batc
     wheel_count(w, -1);
     __builtin_prefetch(t->target); /* woken when the batch is complete */
     batch->targets[batch->count++] = t->target;
-    /* release: pairs with the acquire in wf_timer_fired and wf_timer_cancel. Nothing touches t from
-     * here on: its owner may see this, without the lock, and free it. */
+    /* release: pairs with the acquire in wf_timer_look. Nothing touches t from here on: its owner may see this, without
+     * the lock, and free it. */
     wf_store_u32(&t->state, WF_TIMER_FIRED, WF_RELEASE);
 }
 
@@ -304,14 +308,14 @@ static void wheel_check_bits(const struct wf_wheel *w)
 
 static void wheel_lock(struct wf_wheel *w)
 {
-    wf_lock(&w->lock);
+    wf_lock(&w->gate->lock);
     wheel_check_bits(w);
 }
 
 static void wheel_unlock(struct wf_wheel *w)
 {
     wheel_check_bits(w);
-    wf_unlock(&w->lock);
+    wf_unlock(&w->gate->lock);
 }
 
 /* Check one list of timers against its slot; returns how many there are. */
@@ -324,7 +328,7 @@ static uint64_t wheel_check_list(const struct wf_wheel *w, const struct wf_list 
         const struct wf_timer *t = wheel_timer_of(link);
         uint64_t tick = wheel_tick_of(t->deadline);
 
-        wf_assert(t->wheel == w);
+        wf_assert(wf_timer_is_of(t, w));
         wf_assert(t->target);
         wf_assert(wf_load_u32(&t->state, WF_RELAXED) == WF_TIMER_ARMED);
         wf_assert(head == &w->cascade || t->slot == slot);
@@ -357,24 +361,28 @@ void wf_wheel_check(struct wf_wheel *w)
     wheel_unlock(w);
 }
 
-void wf_wheel_init(struct wf_wheel *w, uint64_t now_ns)
+int wf_wheel_init(struct wf_wheel *w, uint64_t now_ns)
 {
     /* Not assigned whole: unoptimised that would be 36 KiB on the caller's stack. */
     memset(w, 0, sizeof(*w));
+    w->gate = wf_gate_get(w);
+    if (!w->gate)
+        return -ENOMEM;
     w->tick = now_ns >> WF_WHEEL_TICK_SHIFT;
     w->next = (struct wf_atomic_u64){WEFT_FOREVER};
-    wf_lock_init(&w->lock, WF_RANK_WHEEL);
     wf_list_init(&w->cascade);
     for (unsigned slot = 0; slot <= WF_WHEEL_NEVER; slot++) {
         wf_list_init(&w->slots[slot].timers);
         w->slots[slot].first = WEFT_FOREVER;
     }
+    return 0;
 }
 
 void wf_wheel_release(struct wf_wheel *w)
 {
     wf_wheel_check(w);
     wf_assert(wf_wheel_count(w) == 0);
+    wf_gate_put(w->gate);
 }
 
 void wf_timer_arm(struct wf_timer *t, struct wf_wheel *w, uint64_t deadline_ns,
@@ -382,13 +390,13 @@ void wf_timer_arm(struct wf_timer *t, struct wf_wheel *w, uint64_t deadline_ns,
 {
     uint64_t at;
 
-    /* acquire: pairs with the release in wheel_fire, whose reads of t end before our writes */
-    wf_assert(wf_load_u32(&t->state, WF_ACQUIRE) != WF_TIMER_ARMED);
+    /* acquire, in it: who fired it, or left, has read t before our writes */
+    wf_assert(wf_timer_look(t) != WF_TIMER_ARMED);
     wf_debug_assert(target != NULL);
     t->deadline = deadline_ns;
-    t->wheel = w;
     t->target = target;
     wheel_lock(w);
+    t->gate = w->gate;
     /* relaxed: who fires t has the lock from us; a cancel elsewhere has t from our caller */
     wf_store_u32(&t->state, WF_TIMER_ARMED, WF_RELAXED);
     at = wheel_link(w, t);
@@ -400,22 +408,23 @@ void wf_timer_arm(struct wf_timer *t, struct wf_wheel *w, uint64_t deadline_ns,
 /*
  * The wheel of an armed timer, locked; NULL when it is not armed.
  *
- * That is seen without the lock: IDLE can only be turned into ARMED by the owner, who is our
- * caller. FIRED is stored by who fires as the last touch of t, so nobody else has t in hand:
- * acquire, pairs with the release in wheel_fire. ARMED may turn into FIRED until we have the lock.
+ * That is seen without the lock: only the owner, who is our caller, turns anything else into ARMED, and who stores
+ * FIRED or IDLE elsewhere has done so as the last touch of t (a). ARMED may turn into one of them until we have the
+ * lock, and then the wheel may be gone.
  */
 static struct wf_wheel *wheel_lock_armed(struct wf_timer *t)
 {
-    struct wf_wheel *w;
+    struct wf_gate *g = t->gate;
 
-    if (wf_load_u32(&t->state, WF_ACQUIRE) != WF_TIMER_ARMED)
+    if (wf_timer_look(t) != WF_TIMER_ARMED)
         return NULL;
-    w = t->wheel;
-    wheel_lock(w);
-    /* relaxed: stored under the lock by who fires */
-    if (wf_load_u32(&t->state, WF_RELAXED) == WF_TIMER_ARMED)
-        return w;
-    wheel_unlock(w);
+    wf_lock(&g->lock);
+    /* relaxed: stored under the lock. Only if it is armed the wheel is there. */
+    if (wf_likely(wf_load_u32(&t->state, WF_RELAXED) == WF_TIMER_ARMED)) {
+        wheel_check_bits(g->wheel);
+        return g->wheel;
+    }
+    wf_unlock(&g->lock);
     return NULL;
 }
 
@@ -494,6 +503,37 @@ static unsigned wheel_wake(const struct wheel_batch *batch)
         target->type->release(target);
     }
     return batch->count;
+}
+
+/* One of those that are armed; NULL: there is none. */
+static struct wf_timer *wheel_any(const struct wf_wheel *w)
+{
+    const struct wf_list *head = &w->cascade;
+
+    if (wf_list_empty(head))
+        head = &w->slots[wheel_slot_earliest(w)].timers;
+    return wf_list_empty(head) ? NULL : wheel_timer_of(head->next);
+}
+
+void wf_wheel_leave(struct wf_wheel *w)
+{
+    struct wheel_batch batch;
+
+    do {
+        struct wf_timer *t;
+
+        batch.count = 0;
+        wheel_lock(w);
+        while (batch.count < WF_WHEEL_BATCH && (t = wheel_any(w))) {
+            wheel_unlink(w, t);
+            wheel_count(w, -1);
+            batch.targets[batch.count++] = t->target;
+            /* release: pairs with the acquire in wf_timer_look; nothing touches t from here on, as in wheel_fire */
+            wf_store_u32(&t->state, WF_TIMER_IDLE, WF_RELEASE);
+        }
+        wheel_publish(w);
+        wheel_unlock(w);
+    } while (wheel_wake(&batch));
 }
 
 unsigned wf_wheel_advance(struct wf_wheel *w, uint64_t now_ns)

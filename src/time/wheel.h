@@ -4,13 +4,13 @@
  *
  * A timer is a few words inside what waits for it (a sleep, a deadline scope), so arming
  * allocates nothing and cannot fail. It wakes one target, once, never early. All of this may be
- * called from any thread; the wheel must outlive every call on a timer that was armed on it.
+ * called from any thread, also while the wheel goes: a timer may outlive it (wf_wheel_leave).
  */
 #ifndef WF_TIME_WHEEL_H
 #define WF_TIME_WHEEL_H
 
 #include "base/list.h"
-#include "base/lock.h"
+#include "time/gate.h"
 
 #include <weft/future.h>
 
@@ -28,20 +28,26 @@ struct wf_timer {
     struct wf_atomic_u32 state; /* enum wf_timer_state */
 
     /* written by its owner's calls only, who may read them freely; others: under the lock */
-    uint64_t deadline;      /* nanoseconds on the monotonic clock; WEFT_FOREVER: never fires */
-    struct wf_wheel *wheel; /* where it was last armed; NULL: never armed */
-    weft_wakeable *target;  /* while armed: what to wake, one reference that the wheel owns */
+    uint64_t deadline;     /* nanoseconds on the monotonic clock; WEFT_FOREVER: never fires */
+    struct wf_gate *gate;  /* of the wheel where it was last armed; NULL: never armed */
+    weft_wakeable *target; /* while armed: what to wake, one reference that the wheel owns */
 };
 
 _Static_assert(sizeof(struct wf_timer) <= sizeof(uintptr_t) * WEFT_FUTURE_WORDS ||
                    sizeof(uintptr_t) < 8,
                "a timer lives inside a future");
 
-/* now_ns is where the wheel begins: any moment that is not in the future. */
-void wf_wheel_init(struct wf_wheel *w, uint64_t now_ns);
+/* now_ns is where the wheel begins: any moment that is not in the future. 0, or -ENOMEM. */
+int wf_wheel_init(struct wf_wheel *w, uint64_t now_ns);
 
-/* No timer may be armed. */
+/* No timer may be armed. Who has just seen one armed may come for the lock afterwards, but not to the wheel. */
 void wf_wheel_release(struct wf_wheel *w);
+
+/*
+ * Nobody will advance the wheel any more: take all timers out, and wake their targets. Each is idle then: its owner is
+ * to arm it elsewhere.
+ */
+void wf_wheel_leave(struct wf_wheel *w);
 
 /*
  * Wake target once the monotonic clock reaches deadline_ns. The timer is not armed; target is a
@@ -82,11 +88,17 @@ WF_INLINE bool wf_timer_wakes(const struct wf_timer *t, const weft_wakeable *tar
     return t->target == target;
 }
 
-/* Has it fired since it was armed? Then nobody but the owner touches t any more. */
+/* Unless it is armed nobody but the owner touches t. Idle, where the owner has armed it: its wheel went. */
+WF_INLINE enum wf_timer_state wf_timer_look(const struct wf_timer *t)
+{
+    /* acquire: pairs with the releases in wheel_fire and wf_wheel_leave; the last touch of t by another thread */
+    return (enum wf_timer_state)wf_load_u32(&t->state, WF_ACQUIRE);
+}
+
+/* Has it fired since it was armed? */
 WF_INLINE bool wf_timer_fired(const struct wf_timer *t)
 {
-    /* acquire: pairs with the release in wheel_fire; the last touch of t by another thread */
-    return wf_load_u32(&t->state, WF_ACQUIRE) == WF_TIMER_FIRED;
+    return wf_timer_look(t) == WF_TIMER_FIRED;
 }
 
 /*
@@ -130,14 +142,21 @@ struct wf_wheel {
     struct wf_atomic_u64 count;   /* timers armed */
     struct wf_atomic_u64 lowered; /* how often an arming has made next earlier */
 
-    /* under lock */
-    struct wf_lock lock;
+    struct wf_gate *gate; /* set once */
+
+    /* under its lock */
     uint32_t levels;                                    /* bit per level: it has a slot in use */
     uint64_t tick;                                      /* all earlier ticks are done */
     uint64_t used[WF_WHEEL_LEVELS + 1][WF_WHEEL_WORDS]; /* bit per slot: it has a timer */
     struct wf_list cascade; /* of the slot that tick has reached: to be spread */
     struct wf_wheel_slot slots[WF_WHEEL_NEVER + 1];
 };
+
+/* If it is armed: on this wheel? For the owner of t. */
+WF_INLINE bool wf_timer_is_of(const struct wf_timer *t, const struct wf_wheel *w)
+{
+    return t->gate == w->gate;
+}
 
 /*
  * The moment at which advance has something to do; WEFT_FOREVER: never. It is the tick of the

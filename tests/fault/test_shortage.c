@@ -165,6 +165,63 @@ TEST(any_number_of_descriptors_is_enough_or_told)
     few_descriptors(&test_flavours[2]);
 }
 
+/* An accept that pauses, in a set: a runtime's task begins, and another's goes on. */
+struct pausing {
+    weft_futures *set;
+    weft_listener *listener;
+    weft_stream *accepted;
+    int client;
+};
+
+static int connect_and_pause(void *arg)
+{
+    struct pausing *p = arg;
+    struct rlimit all, few;
+    weft_addr where;
+
+    CHECK_EQ(0, weft_listen(&p->listener, "tcp://127.0.0.1:0", NULL));
+    CHECK_EQ(0, weft_listener_addr(p->listener, &where));
+    p->client = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(p->client >= 0);
+    CHECK_EQ(0, connect(p->client, &where.u.any, where.size));
+    CHECK_EQ(0, weft_futures_push(p->set, weft_accept_future(p->listener, &p->accepted), 1));
+    CHECK_EQ(0, getrlimit(RLIMIT_NOFILE, &all));
+    few = (struct rlimit){(rlim_t)descriptor_next(), all.rlim_max};
+    CHECK_EQ(0, setrlimit(RLIMIT_NOFILE, &few));
+    CHECK_EQ(-EAGAIN, weft_futures_try_next(p->set, NULL, NULL));
+    CHECK_EQ(0, setrlimit(RLIMIT_NOFILE, &all));
+    return 0;
+}
+
+static int accepts_after_all(void *arg)
+{
+    struct pausing *p = arg;
+    ssize_t result = 1;
+    uint64_t tag = 0;
+
+    CHECK_EQ(1, weft_futures_next(p->set, &tag, &result));
+    CHECK_EQ(0, result);
+    CHECK_EQ(0, weft_close(p->accepted));
+    CHECK_EQ(0, weft_listener_close(p->listener));
+    return 0;
+}
+
+TEST(an_accept_that_pauses_goes_on_when_its_runtime_has_ended)
+{
+    if (ON_VALGRIND || test_emulated())
+        TEST_SKIP("not held to RLIMIT_NOFILE");
+    for (size_t i = 0; i < test_flavour_count; i++) {
+        struct pausing p = {.set = weft_futures_new()};
+
+        CHECK(p.set);
+        test_run_on(&test_flavours[0], connect_and_pause,
+                    &p); /* nobody looks at its timers afterwards */
+        test_run_on(&test_flavours[i], accepts_after_all, &p);
+        weft_futures_free(p.set);
+        CHECK_EQ(0, close(p.client));
+    }
+}
+
 /* ---- Address space ---- */
 
 static rlim_t address_space(void)
@@ -541,6 +598,7 @@ TEST(a_storm_of_signals_interrupts_nothing)
 }
 
 TEST_MAIN("fault.shortage", any_number_of_descriptors_is_enough_or_told,
+          an_accept_that_pauses_goes_on_when_its_runtime_has_ended,
           any_amount_of_address_space_is_enough_or_told, any_number_of_mappings_is_enough_or_told,
           registrations_run_out_and_come_back, headers_run_out_and_come_back,
           stacks_that_cannot_be_given_back_are_used_again,

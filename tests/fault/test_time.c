@@ -2,6 +2,9 @@
 /* Delay queues, ticks, sleeps that are set anew and a clock that stands still, while something fails. */
 #include "sweep.h"
 
+#include "time/wheel.h"
+
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -182,6 +185,64 @@ TEST(a_clock_stands_and_jumps_whatever_fails)
     fault_sweep(clocks);
 }
 
+/* ---- Wheels at a time, more than there are gates ---- */
+
+#define WHEELS_MAX 200u
+#define WORKERS    2u
+
+/* Takes all gates that are there. Returns how many. */
+static unsigned take_gates(struct wf_wheel *held)
+{
+    const struct fault_plan none = {WF_FAULT_ALLOC, -ENOMEM, 1, FAULT_LASTING};
+    unsigned n = 0;
+    int rc;
+
+    do {
+        CHECK(n < WHEELS_MAX);
+        fault_arm(&none);
+        rc = wf_wheel_init(&held[n], 0);
+        (void)fault_disarm();
+        n += rc == 0;
+    } while (rc == 0);
+    CHECK_EQ(-ENOMEM, rc);
+    return n;
+}
+
+/* The gates that it had are kept for the next one, and nothing else. */
+TEST(a_runtime_whose_wheels_get_no_gate_is_not_made)
+{
+    struct wf_wheel *held = calloc(WHEELS_MAX, sizeof(*held));
+    weft_config c = {.worker_threads = WORKERS, .ignore_env = WEFT_ON};
+    unsigned taken, refused = 0;
+    uint64_t fired = 1;
+    int64_t before;
+
+    fault_prepare();
+    CHECK(held);
+    taken = take_gates(held);
+    before = fault_live().allocations;
+    for (uint64_t n = 1; fired; n++) {
+        struct fault_plan plan = {WF_FAULT_ALLOC, -ENOMEM, n, 1};
+        weft_runtime *rt = NULL;
+        int64_t kept;
+        int rc;
+
+        fault_arm(&plan);
+        rc = weft_runtime_new(&rt, &c);
+        fired = fault_disarm();
+        CHECK(rc == 0 || (rc == -ENOMEM && fired && !rt));
+        refused += rc < 0;
+        weft_runtime_free(rt);
+        kept = fault_live().allocations - before;
+        CHECK(kept >= 0 && kept <= (int64_t)WORKERS);
+    }
+    CHECK(refused > WORKERS);
+    CHECK_EQ(before + WORKERS, fault_live().allocations);
+    while (taken-- > 0)
+        wf_wheel_release(&held[taken]);
+    free(held);
+}
+
 /* ---- All at once ---- */
 
 TEST(times_bear_any_mixture_of_failures)
@@ -198,5 +259,5 @@ TEST(every_kind_of_a_time_was_met)
 }
 
 TEST_MAIN("fault.time", a_delay_queue_that_cannot_grow_says_so,
-          a_clock_stands_and_jumps_whatever_fails, times_bear_any_mixture_of_failures,
-          every_kind_of_a_time_was_met)
+          a_clock_stands_and_jumps_whatever_fails, a_runtime_whose_wheels_get_no_gate_is_not_made,
+          times_bear_any_mixture_of_failures, every_kind_of_a_time_was_met)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_sleep.c - a sleep and a tick that are set to another moment while other workers look after the timers: each
- * ends, at its last moment or later, and wakes nobody afterwards.
+ * test_sleep.c - a sleep and a tick that are set to another moment while other workers look after the timers, or while
+ * their runtime ends: each ends, at its last moment or later, and wakes nobody afterwards.
  *
  * Time passes only when nobody can go on: one that ends later than it must was not armed, or its task not told.
  */
 #include "model/worker.h"
 
-enum { FIRED_EARLY, AGAIN, TAKEN };
+enum { FIRED_EARLY, AGAIN, TAKEN, IN_TIME };
 
 static struct wf_wheel other; /* of another seat */
 static weft_future f;
@@ -147,6 +147,78 @@ static void tick_is_dropped(void)
     wf_thread_set_self(NULL);
 }
 
+/* A sleep that is armed in another runtime, which ends; it was polled there by somebody else. */
+static struct wf_wheel *doomed;
+
+static void stranger_ignores(weft_wakeable *w)
+{
+    (void)w;
+}
+
+static const weft_wakeable_type stranger_type = {stranger_ignores, stranger_ignores,
+                                                 stranger_ignores};
+static weft_wakeable stranger = {&stranger_type};
+
+static void begin_doomed(weft_wakeable *target)
+{
+    struct wf_thread th;
+    weft_context cx = {{target}};
+
+    begin();
+    doomed = model_alloc(sizeof(*doomed), 64);
+    wf_wheel_init(doomed, model_clock());
+    worker_enter(&th);
+    th.wheel = doomed;
+    CHECK_EQ(WEFT_PENDING, weft_future_poll(&f, &cx));
+    wf_thread_set_self(NULL);
+}
+
+static void begin_doomed_by_stranger(void)
+{
+    begin_doomed(&stranger);
+}
+
+static void begin_doomed_by_worker(void)
+{
+    begin_doomed(&worker_waker.wakeable);
+}
+
+static void runtime_ends(void)
+{
+    wf_wheel_leave(doomed);
+    wf_wheel_release(doomed);
+    model_free(doomed);
+    doomed = NULL;
+}
+
+static void awaits_elsewhere(void)
+{
+    struct wf_thread th;
+
+    worker_enter(&th);
+    CHECK_EQ(0, worker_await(&f));
+    CHECK(model_clock() >= at(2) && model_clock() <= at(3));
+    model_reached(worker_polls > 2 ? AGAIN
+                                   : IN_TIME); /* woken by the end of the runtime, or after it */
+    wf_thread_set_self(NULL);
+}
+
+static void is_put_off_elsewhere(void)
+{
+    struct wf_thread th;
+
+    worker_enter(&th);
+    CHECK_EQ(0, weft_sleep_reset(&f, at(4)));
+    CHECK_EQ(0, worker_await(&f));
+    CHECK(model_clock() >= at(4) && model_clock() <= at(5));
+    wf_thread_set_self(NULL);
+}
+
+static void is_dropped_elsewhere(void)
+{
+    weft_future_drop(&f);
+}
+
 /* The timer itself: taken out with its target, or fired. */
 static struct wf_timer *timer;
 
@@ -223,6 +295,31 @@ const struct model_test model_tests[] = {
      .end = end,
      .preemptions = 3,
      .late_clock = true},
+    {.name = "a sleep goes on when its runtime ends while it is polled elsewhere",
+     .begin = begin_doomed_by_stranger,
+     .thread = {awaits_elsewhere, runtime_ends},
+     .end = end,
+     .preemptions = 3,
+     .late_clock = true,
+     .must_reach = 1u << AGAIN | 1u << IN_TIME},
+    {.name = "a sleep goes on when its runtime ends and it need not be told of another task",
+     .begin = begin_doomed_by_worker,
+     .thread = {awaits_elsewhere, runtime_ends},
+     .end = end,
+     .preemptions = 3,
+     .late_clock = true,
+     .must_reach = 1u << AGAIN},
+    {.name = "it is put off while its runtime ends",
+     .begin = begin_doomed_by_worker,
+     .thread = {is_put_off_elsewhere, runtime_ends},
+     .end = end,
+     .preemptions = 3,
+     .late_clock = true},
+    {.name = "it is given up while its runtime ends",
+     .begin = begin_doomed_by_worker,
+     .thread = {is_dropped_elsewhere, runtime_ends},
+     .end = end,
+     .preemptions = 4},
     {.name = "a timer that was taken out, or has fired, may be freed",
      .begin = begin_timer,
      .thread = {takes_and_frees, fires},

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_wheel.c - timers under all interleavings of arming, cancelling, firing: each wakes its target once or is
- * cancelled once, and belongs to its owner again afterwards.
+ * test_wheel.c - timers under all interleavings of arming, cancelling, firing and the end of their wheel: each wakes
+ * its target once or is cancelled once, and belongs to its owner again afterwards.
  *
  * A timer is freed by its owner as soon as that is allowed, and the wheel has the only reference to the
  * target: whoever touches either too late uses memory after its end. A wake is plain memory: two are a
@@ -14,7 +14,7 @@
 #define TIMERS 4
 #define TICK   ((uint64_t)1 << WF_WHEEL_TICK_SHIFT)
 
-enum { CANCELLED, FIRED, IN_CASCADE, RETARGETED, SHARED, LATE };
+enum { CANCELLED, FIRED, IN_CASCADE, RETARGETED, SHARED, LATE, LEFT };
 
 struct sleeper {
     weft_wakeable wakeable;
@@ -31,6 +31,11 @@ static unsigned fired[4];                         /* what advance returned, by t
 static uint64_t clock_of[4];                      /* by thread: where it advances to */
 static struct wf_atomic_u32 told;                 /* somebody was woken; orders nothing */
 
+/* Its memory goes as soon as nothing is armed on it. */
+static struct wf_wheel *doomed;
+static unsigned left; /* woken by its end */
+static bool leaving[4];
+
 static void sleeper_retain(weft_wakeable *w)
 {
     struct sleeper *s = wf_container_of(w, struct sleeper, wakeable);
@@ -42,7 +47,10 @@ static void sleeper_wake(weft_wakeable *w)
 {
     struct sleeper *s = wf_container_of(w, struct sleeper, wakeable);
 
-    CHECK(s->deadline <= clock_of[model_thread_self()]); /* never early */
+    if (leaving[model_thread_self()])
+        left++;
+    else
+        CHECK(s->deadline <= clock_of[model_thread_self()]); /* never early */
     woken[s->index]++;
     wf_store_u32(&told, 1, WF_RELAXED);
 }
@@ -129,6 +137,22 @@ static void begin_cascade(void)
         arm(i, &wheel, (WF_WHEEL_SLOTS + i) * TICK);
 }
 
+static void begin_doomed(void)
+{
+    begin();
+    doomed = wf_sys_calloc(1, sizeof(*doomed));
+    wf_wheel_init(doomed, 0);
+    arm(0, doomed, TICK);
+}
+
+/* Three to be cascaded, two at a time: one may be left on its way. */
+static void begin_doomed_cascade(void)
+{
+    begin_doomed();
+    for (unsigned i = 1; i < TIMERS; i++)
+        arm(i, doomed, (WF_WHEEL_SLOTS + i) * TICK);
+}
+
 static void end(void)
 {
     unsigned fires = 0, by_return = 0;
@@ -148,7 +172,7 @@ static void end(void)
         if (i > 1 && fired[1] && fired[i])
             model_reached(SHARED);
     }
-    CHECK_EQ(fires, by_return);
+    CHECK_EQ(fires, by_return + left);
     CHECK(wf_wheel_next(&wheel) == WEFT_FOREVER && wf_wheel_next(&other) == WEFT_FOREVER);
     CHECK_EQ(0, wf_wheel_count(&wheel) + wf_wheel_count(&other));
     wf_wheel_release(&wheel);
@@ -179,6 +203,49 @@ static void advance_other(void)
 static void advance_far(void)
 {
     advance_to(&wheel, 70 * TICK);
+}
+
+/* Nobody looks at it from here on. */
+static void leave(void)
+{
+    unsigned self = model_thread_self();
+
+    leaving[self] = true;
+    wf_wheel_leave(doomed);
+    CHECK_EQ(0, wf_wheel_count(doomed));
+    leaving[self] = false;
+    if (left)
+        model_reached(LEFT);
+}
+
+static void end_doomed(void)
+{
+    CHECK_EQ(0, wf_wheel_count(doomed));
+    wf_wheel_release(doomed);
+    wf_sys_free(doomed);
+}
+
+static void leave_and_free(void)
+{
+    leave();
+    end_doomed();
+}
+
+static void advance_leave_and_free(void)
+{
+    advance_to(doomed, TICK);
+    leave_and_free();
+}
+
+static void advance_doomed(void)
+{
+    advance_to(doomed, (WF_WHEEL_SLOTS + 1) * TICK);
+}
+
+static void free_doomed(void)
+{
+    end_doomed();
+    end();
 }
 
 static void cancel_0(void)
@@ -216,6 +283,26 @@ static void arm_elsewhere_when_told(void)
 {
     while (!wf_load_u32(&told, WF_RELAXED))
         wf_spin_pause();
+    arm(0, &other, 3 * TICK);
+}
+
+/* A task of another runtime sees that the wheel has gone, and goes on with the timer there. */
+static void arm_elsewhere_when_left(void)
+{
+    while (wf_timer_look(timers[0]) == WF_TIMER_ARMED)
+        wf_spin_pause();
+    arm(0, &other, 3 * TICK);
+}
+
+static void take_and_arm_elsewhere(void)
+{
+    weft_wakeable *target = wf_timer_take(timers[0]);
+
+    if (target) {
+        cancelled[0]++;
+        model_reached(CANCELLED);
+        target->type->release(target);
+    }
     arm(0, &other, 3 * TICK);
 }
 
@@ -344,6 +431,41 @@ const struct model_test model_tests[] = {
      .end = end,
      .preemptions = 3,
      .must_reach = 1u << CANCELLED | 1u << FIRED | 1u << IN_CASCADE},
+    {.name = "a wheel goes, and a timer was cancelled or left",
+     .begin = begin_doomed,
+     .thread = {leave_and_free, cancel_0},
+     .end = end,
+     .preemptions = 4,
+     .must_reach = 1u << CANCELLED | 1u << LEFT},
+    {.name = "a wheel goes when its timer has fired, and who cancels comes late",
+     .begin = begin_doomed,
+     .thread = {advance_leave_and_free, cancel_0},
+     .end = end,
+     .preemptions = 4,
+     .must_reach = 1u << CANCELLED | 1u << FIRED},
+    {.name = "a wheel goes, and another target than before is woken, or the old one was",
+     .begin = begin_doomed,
+     .thread = {advance_leave_and_free, retarget_and_cancel},
+     .end = end,
+     .preemptions = 3,
+     .must_reach = 1u << CANCELLED | 1u << FIRED | 1u << RETARGETED | 1u << LATE},
+    {.name = "who sees that the wheel has gone may arm it elsewhere",
+     .begin = begin_doomed,
+     .thread = {leave_and_free, arm_elsewhere_when_left, advance_other},
+     .end = end,
+     .must_reach = 1u << LEFT},
+    {.name = "a wheel goes, and a timer was taken or left, and moves",
+     .begin = begin_doomed,
+     .thread = {leave_and_free, take_and_arm_elsewhere, advance_other},
+     .end = end,
+     .stale = 1,
+     .must_reach = 1u << CANCELLED | 1u << LEFT},
+    {.name = "one leaves while another fires",
+     .begin = begin_doomed_cascade,
+     .thread = {leave, advance_doomed, cancel_0},
+     .end = free_doomed,
+     .stale = 1,
+     .must_reach = 1u << CANCELLED | 1u << FIRED | 1u << LEFT},
     {.name = "two cascade, two cancel",
      .begin = begin_cascade,
      .thread = {advance_far, advance_far, cancel_in_cascade, cancel_0},
