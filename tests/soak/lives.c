@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * lives.c - runtimes that are made and ended in the middle of things, one after the other, while others spawn
- * into them, and handles and wakers outlive them.
+ * into them, and handles, wakers and sleeps outlive them.
  *
  * OWNS     A life's thread holds the handle. Nobody uses it after it was given up. Its hooks count what lives
  *          in the runtime, so that the thread knows when nothing does.
@@ -30,6 +30,7 @@ struct life {
     weft_runtime *rt;
     struct soak_living *living;
     struct soak_slot *go;
+    weft_futures *sleeps; /* handed on from life to life, each with its moment as tag */
     weft_task *kept[LIFE_KEPT];
     int values[LIFE_KEPT];
 };
@@ -94,11 +95,35 @@ static void *life_shut_down(void *arg)
     return NULL;
 }
 
+/* Those that earlier runtimes left, and a few more: none ends early, nor is forgotten. */
+static void life_sleep(struct life *l)
+{
+    weft_instant at = 0;
+    ssize_t result = 1;
+    int rc;
+
+    if (soak_stage.plan.quiet)
+        return;
+    for (uint64_t n = soak_roll(&l->rand, 4); n; n--) {
+        at = weft_now() + WEFT_US(soak_roll(&l->rand, 3000));
+        CHECK_EQ(0, weft_futures_push(l->sleeps, weft_sleep_until_future(at), at));
+    }
+    rc = soak_one_in(&l->rand, 2) ? weft_futures_next(l->sleeps, &at, &result)
+                                  : weft_futures_try_next(l->sleeps, &at, &result);
+    while (rc == 1) {
+        CHECK_EQ(0, result);
+        CHECK(weft_now() >= at);
+        rc = weft_futures_try_next(l->sleeps, &at, &result);
+    }
+    CHECK(rc == 0 || rc == -EAGAIN || soak_is_soft(rc));
+}
+
 static int life_root(void *arg)
 {
     struct life *l = arg;
     weft_future f = soak_slot_future(l->go);
 
+    life_sleep(l);
     return (int)weft_await(&f);
 }
 
@@ -195,9 +220,9 @@ static struct soak_living *life_living(void)
     return l;
 }
 
-static void life_run(uint64_t *rand)
+static void life_run(uint64_t *rand, weft_futures *sleeps)
 {
-    struct life l = {.rand = test_rand(rand) | 1};
+    struct life l = {.rand = test_rand(rand) | 1, .sleeps = sleeps};
     enum death death = (enum death)soak_roll(&l.rand, DEATHS);
     pthread_t fire = pthread_self();
 
@@ -245,9 +270,12 @@ static void life_run(uint64_t *rand)
 void *soak_life(void *seed)
 {
     uint64_t rand = (uintptr_t)seed | 1;
+    weft_futures *sleeps = weft_futures_new();
 
+    CHECK(sleeps);
     while (!soak_is_over())
-        life_run(&rand);
+        life_run(&rand, sleeps);
+    weft_futures_free(sleeps);
     return NULL;
 }
 

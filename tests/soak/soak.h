@@ -20,7 +20,7 @@
  *     actor.c     actors, and the table of acts        tree.c      acts: tasks and their children
  *     wait.c      acts: futures and combinators        timer.c     acts: clocks and deadlines
  *     hand.c      acts: futures polled by hand         machine.c   acts: the stack, the processor, fork
- *     sets.c      acts: sets of futures, and loops
+ *     sets.c      acts: sets of futures, and loops     budget.c    acts: the budget, taken by polls
  *     group.c     acts: sets and maps of tasks, and scopes
  *     delay.c     acts: ticks, delay queues, and a runtime whose clock stands still
  *     channel.c   acts: channels, and requests with answers
@@ -313,7 +313,8 @@ typedef void soak_act(struct soak_actor *a);
 
 soak_act soak_act_join, soak_act_cancel, soak_act_detach, soak_act_storm, soak_act_handles,
     soak_act_abroad, soak_act_stackless, soak_act_panic, soak_act_defer, soak_act_shield,
-    soak_act_budget, soak_act_misuse, soak_act_locals;
+    soak_act_budget, soak_act_misuse, soak_act_locals, soak_act_swap;
+soak_act soak_act_take;
 soak_act soak_act_yield, soak_act_slot, soak_act_select, soak_act_keep, soak_act_join_all,
     soak_act_try_join_all, soak_act_nested, soak_act_queue, soak_act_haunted;
 soak_act soak_act_channel, soak_act_oneshot;

@@ -310,6 +310,37 @@ void soak_act_locals(struct soak_actor *a)
     CHECK(weft_task_local_get(key_own) == own);
 }
 
+/* Does this task have a value of the one that spawned it? */
+static int heir(void *has)
+{
+    CHECK_EQ(has != NULL, weft_task_local_get(key_inherited) != NULL);
+    return 4;
+}
+
+/* Another value, or none, for a part of the code, wherever that goes on; what comes out is what went in. */
+void soak_act_swap(struct soak_actor *a)
+{
+    weft_local_key *key = one_in(a, 2) ? key_own : key_inherited;
+    void *outside = weft_task_local_get(key), *old = NULL, *back = NULL;
+    struct local *inside = one_in(a, 4) ? NULL : local_new();
+
+    CHECK_EQ(0, weft_task_local_swap(key, inside, &old));
+    CHECK(old == outside && weft_task_local_get(key) == inside);
+    if (key == key_inherited && soak_has_room())
+        soak_join_value(weft_spawn(heir, inside), 4, false);
+    soak_act_waiting(a);
+    CHECK(weft_task_local_get(key) == inside);
+    if (one_in(a, 3)) { /* the task keeps what it has now */
+        if (old)
+            local_destroy(old);
+        return;
+    }
+    CHECK_EQ(0, weft_task_local_swap(key, old, &back));
+    CHECK(back == inside && weft_task_local_get(key) == outside);
+    if (inside)
+        local_destroy(inside);
+}
+
 /* Waits, which no cancellation reaches here. */
 static void defer_wait(void *unused)
 {
