@@ -192,7 +192,8 @@ WEFT_API weft_runtime *weft_runtime_current(void);
 
 WEFT_API weft_flavor weft_runtime_flavor(const weft_runtime *rt);
 
-/* Print every live task of the runtime to a file descriptor: id, name, spawn site, state, counters.
+/* Print every live task of the runtime to a file descriptor: id, name, spawn site, state, the worker that it is pinned
+ * to, counters.
  * From any thread. Returns the number of tasks, or a negative errno. */
 WEFT_API ssize_t weft_runtime_dump(weft_runtime *rt, int fd);
 

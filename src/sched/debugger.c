@@ -21,6 +21,8 @@ static const struct wf_debug_entry debugger_entries[] = {
     {"state.reference", WF_TASK_REF},
     {"flag.yielded", WF_TASK_F_YIELDED},
     {"flag.begun", WF_TASK_F_BEGUN},
+    {"flag.pinned", WF_TASK_F_PINNED},
+    {"flag.seat_shift", WF_TASK_SEAT_SHIFT},
     {"taken.relieved", WF_SEAT_RELIEVED},
     {"phase.closing", WF_PHASE_CLOSING},
     {"phase.stopped", WF_PHASE_STOPPED},

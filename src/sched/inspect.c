@@ -80,20 +80,22 @@ static const char *dump_state(weft_task_state state)
 
 static void dump_task(const weft_task *t, int fd)
 {
+    char line[512], pinned[32] = "";
     weft_task_info i;
-    char line[512];
     int n;
 
     wf_task_fill_info(t, &i);
-    n = snprintf(line, sizeof(line),
-                 "%8llu  %-8s %s%s  polls %llu  wakes %llu  poll %llu us (max %llu)  delay %llu us "
-                 "(max %llu)  %s  \"%s\"\n",
-                 (unsigned long long)i.id, dump_state(i.state), i.stackless ? "stackless" : "fiber",
-                 i.cancelled ? ", cancelled" : "", (unsigned long long)i.polls,
-                 (unsigned long long)i.wakes, (unsigned long long)i.poll_time / 1000,
-                 (unsigned long long)i.poll_time_max / 1000,
-                 (unsigned long long)i.scheduled_delay / 1000,
-                 (unsigned long long)i.scheduled_delay_max / 1000, i.site ? i.site : "?", i.name);
+    if (wf_task_flag(t, WF_TASK_F_PINNED))
+        (void)snprintf(pinned, sizeof(pinned), ", pinned to worker %u", wf_pins_seat_of(t));
+    n = snprintf(
+        line, sizeof(line),
+        "%8llu  %-8s %s%s%s  polls %llu  wakes %llu  poll %llu us (max %llu)  delay %llu us "
+        "(max %llu)  %s  \"%s\"\n",
+        (unsigned long long)i.id, dump_state(i.state), i.stackless ? "stackless" : "fiber",
+        i.cancelled ? ", cancelled" : "", pinned, (unsigned long long)i.polls,
+        (unsigned long long)i.wakes, (unsigned long long)i.poll_time / 1000,
+        (unsigned long long)i.poll_time_max / 1000, (unsigned long long)i.scheduled_delay / 1000,
+        (unsigned long long)i.scheduled_delay_max / 1000, i.site ? i.site : "?", i.name);
     if (n > 0)
         (void)wf_sys_write(fd, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
 }

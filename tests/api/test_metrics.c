@@ -307,6 +307,55 @@ static int dump(void *arg)
     return 0;
 }
 
+/* The line of the dump that has this text. */
+static void dump_line(const char *of, char *line, size_t size)
+{
+    FILE *file = tmpfile();
+
+    CHECK(file != NULL);
+    CHECK(weft_runtime_dump(weft_runtime_current(), fileno(file)) > 0);
+    rewind(file);
+    do
+        CHECK(fgets(line, (int)size, file) != NULL);
+    while (!strstr(line, of));
+    CHECK_EQ(0, fclose(file));
+}
+
+/* The worker is told by the number that weft_metrics_worker knows it by. With one thread for ever nothing is pinned. */
+static int dump_pinned(void *arg)
+{
+    const struct test_flavour *flavour = arg;
+    weft_task_options pinned = {.name = "delta", .pinned = true}, others = {.name = "epsilon"};
+    weft_task *t = weft_spawn_with(&pinned, forever, NULL),
+              *u = weft_spawn_with(&others, forever, NULL);
+    char line[512], want[64];
+    unsigned found = 0;
+
+    dump_line("\"delta\"", line, sizeof(line));
+    for (unsigned w = 0; w < flavour->workers; w++) {
+        (void)snprintf(want, sizeof(want), " fiber, pinned to worker %u  polls ", w);
+        found += strstr(line, want) != NULL;
+    }
+    CHECK_EQ(flavour->flavor == WEFT_CURRENT_THREAD ? 0 : 1, found);
+    CHECK_EQ(found, strstr(line, "pinned") != NULL);
+    dump_line("\"epsilon\"", line, sizeof(line));
+    CHECK(strstr(line, "pinned") == NULL);
+    weft_cancel(t);
+    weft_cancel(u);
+    CHECK_EQ(-ECANCELED, join(t));
+    CHECK_EQ(-ECANCELED, join(u));
+    return 0;
+}
+
+TEST(dump_says_which_worker_a_task_is_pinned_to)
+{
+    for (size_t i = 0; i < test_flavour_count; i++) {
+        struct test_flavour flavour = test_flavours[i];
+
+        test_run_on(&flavour, dump_pinned, &flavour);
+    }
+}
+
 TEST(dump_lists_every_live_task)
 {
     weft_runtime *other = test_runtime_new(&two_workers); /* whose tasks are not listed */
@@ -423,5 +472,5 @@ END_TEST
 
 TEST_MAIN("metrics", hooks_are_called_in_balance, counters_move,
           a_task_knows_its_time_and_its_delay, dump_lists_every_live_task,
-          jobs_that_have_ended_are_not_alive, a_million_tasks_at_once_all_run,
-          a_million_tasks_at_once_all_run_on_one_thread)
+          dump_says_which_worker_a_task_is_pinned_to, jobs_that_have_ended_are_not_alive,
+          a_million_tasks_at_once_all_run, a_million_tasks_at_once_all_run_on_one_thread)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * parked.c - tasks in every position that a debugger may meet, for run.sh: waiting deep in functions
- * with known names, running, never begun, stackless. Says when all are in place. A letter
+ * with known names, running, never begun, pinned, stackless. Says when all are in place. A letter
  * on standard input makes it abort, and leave a core; at the end of the input it ends.
  */
 #include <stdatomic.h>
@@ -101,9 +101,16 @@ NOINLINE static void spin_in_place(void)
         stay();
 }
 
+static int nobody_else_polls(void *unused)
+{
+    (void)unused;
+    return 0;
+}
+
 static int spinner(void *unused)
 {
     (void)unused;
+    weft_detach(weft_spawn_local(nobody_else_polls, NULL));
     spin_in_place();
     return 0;
 }
@@ -137,7 +144,10 @@ static int newcomer(void *unused)
 int main(void)
 {
     /* One that is not relieved: what is ready stays so. */
-    weft_config config = {.worker_threads = 1, .monitor = WEFT_OFF, .ignore_env = WEFT_ON};
+    weft_config config = {.worker_threads = 1,
+                          .stall_blocked = WEFT_FOREVER,
+                          .stall_computing = WEFT_FOREVER,
+                          .ignore_env = WEFT_ON};
     weft_task_options named = {.name = "the sleeper"};
     weft_runtime *rt = NULL;
     weft_task *tasks[6];

@@ -112,12 +112,15 @@ in_order() {
 check() {
     local what=$1 root=(fiber_main coro_start switch_start)
 
-    claim "$what" tasks '^6 tasks$'
+    claim "$what" tasks '^7 tasks$'
     claim "$what" tasks 'running +fiber .* on thread [0-9]+ '
     claim "$what" tasks 'ready +fiber .* not begun: newcomer \(.*parked\.c:[0-9]+\)'
+    claim "$what" tasks \
+        'ready +fiber .* not begun: nobody_else_polls \(.*parked\.c:[0-9]+\), pinned to worker 0  spawned at '
+    [[ $(part "$what" tasks | grep -c 'pinned to') == 1 ]] || fail "$what: others are pinned, too"
     claim "$what" tasks 'waiting +stackless .* nap \(.*parked\.c:[0-9]+\), at its line [0-9]+'
     claim "$what" runtime 'multi-thread, 1 workers$'
-    claim "$what" runtime ' 6 tasks: 1 running, 1 ready, 4 waiting$'
+    claim "$what" runtime ' 7 tasks: 1 running, 2 ready, 4 waiting$'
     claim "$what" runtime 'injection queue 1, 6 spawned from outside$'
     claim "$what" runtime ' seat 0: awake, 0 ready, 0 new; '
     claim "$what" none 'no task 4711 is alive'
@@ -129,7 +132,7 @@ check() {
     claim "$what" tasks \
         'waiting +fiber .* (weft_sleep|wf_await_future)[.a-z0-9_]*, in sleep_in_the_third at .*parked\.c:[0-9]+ .*parked\.c:[0-9]+  "the sleeper"$'
     claim "$what" tasks 'waiting +fiber .*, in read_in_vain at '
-    claim "$what" some '6 tasks, 1 shown'
+    claim "$what" some '7 tasks, 1 shown'
     claim "$what" some 'weft_join[.a-z0-9_]*, in joiner at '
     in_order "$what" 1 '(weft_sleep|wf_await_future)' sleep_in_the_third call_the_third sleeper "${root[@]}"
     in_order "$what" 2 read_in_vain reader "${root[@]}"

@@ -155,6 +155,13 @@ class Task:
         """A fiber that has its stack."""
         return self.kind() == "fiber" and bool(self.u32("flags") & self.table["flag.begun"])
 
+    def pinned(self):
+        """The number of the worker that alone polls it; None: any may."""
+        flags = self.u32("flags")
+        if not flags & self.table["flag.pinned"]:
+            return None
+        return (flags >> self.table["flag.seat_shift"]) - 1
+
     def state(self):
         if self.thread() is not None:
             name = "running"
@@ -418,9 +425,10 @@ With TEXT only those whose line contains it. A * marks what was cancelled."""
         gdb.write(f"{'task':>8}  {'state':<8}  {'kind':<9}  {'polls':>8}  where\n")
         for task in tasks(table):
             count += 1
-            name = task.name()
+            name, worker = task.name(), task.pinned()
+            pinned = "" if worker is None else f", pinned to worker {worker}"
             line = (f"{task.id():>8}  {task.state():<8}  {task.kind():<9}  {task.u64('polls'):>8}  "
-                    f"{task.where()}  spawned at {task.site()}" + (f'  "{name}"' if name else ""))
+                    f"{task.where()}{pinned}  spawned at {task.site()}" + (f'  "{name}"' if name else ""))
             if argument in line:
                 shown += 1
                 gdb.write(line + "\n")
