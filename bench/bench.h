@@ -62,6 +62,9 @@ extern const struct bench_workload bench_echo_workloads[];
 void bench_report(const struct bench_job *job, const char *metric, double value, int digits,
                   const char *unit);
 
+/* Part i of count, of which so many parts do all. */
+uint64_t bench_share(uint64_t count, unsigned parts, unsigned i);
+
 /* The common case: nanoseconds per item since start, under the workload's own name. */
 void bench_report_per_item(const struct bench_job *job, weft_instant start, uint64_t items);
 

@@ -56,21 +56,22 @@ static void blocking_run(const struct bench_job *job, unsigned tasks, bool pool)
 {
     _Atomic uint64_t calls = 0;
     struct bench_countdown all;
-    struct blocking_args args = {
-        .all = &all, .calls = &calls, .count = job->count / tasks, .pool = pool};
+    struct blocking_args args = {.all = &all, .calls = &calls, .count = job->count, .pool = pool};
     weft_instant start = weft_now();
 
     if (tasks == 1) {
         blocking_calls(&args);
     } else {
         bench_countdown_init(&all, tasks);
-        for (unsigned i = 0; i < tasks; i++)
+        for (unsigned i = 0; i < tasks; i++) {
+            args.count = bench_share(job->count, tasks, i);
             bench_check(weft_go_copy(blocking_task, &args, sizeof(args)), "spawn");
+        }
         bench_countdown_wait(&all);
     }
-    if (atomic_load(&calls) != args.count * tasks)
+    if (atomic_load(&calls) != job->count)
         bench_fail("not as many calls as there should be");
-    bench_report_per_item(job, start, args.count * tasks);
+    bench_report_per_item(job, start, job->count);
 }
 
 static void seq_run(const struct bench_job *job)

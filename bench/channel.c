@@ -65,9 +65,9 @@ static int channel_consume(void *arg)
 
 static void channel_run(const struct bench_job *job, unsigned producers)
 {
-    uint64_t share = job->count / producers, sum = producers * (share * (share - 1) / 2);
-    struct channel_producer p = {.count = share};
+    struct channel_producer p;
     struct channel_consumer c;
+    uint64_t sum = 0;
     weft_instant start;
     weft_task *t;
 
@@ -76,12 +76,15 @@ static void channel_run(const struct bench_job *job, unsigned producers)
     for (unsigned i = 0; i < producers; i++) {
         if (i > 0)
             p.tx = weft_sender_clone(p.tx);
+        p.count = bench_share(job->count, producers, i);
+        if (p.count)
+            sum += p.count * (p.count - 1) / 2;
         bench_check(weft_go_copy(channel_produce, &p, sizeof(p)), "spawn");
     }
     t = weft_spawn(channel_consume, &c);
     bench_join(t);
-    bench_report_per_item(job, start, share * producers);
-    if (c.count != share * producers || c.sum != sum)
+    bench_report_per_item(job, start, job->count);
+    if (c.count != job->count || c.sum != sum)
         bench_fail("values were lost");
     weft_receiver_close(c.rx);
 }

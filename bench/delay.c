@@ -44,6 +44,8 @@ static uint64_t delay_resident(void)
 static void delay_report(const struct bench_job *job, const char *metric, weft_instant start,
                          uint64_t items)
 {
+    if (items == 0) /* of a single entry, which was removed, nothing is left to take */
+        return;
     bench_report(job, metric, (double)(weft_now() - start) / (double)items, 1, "ns");
 }
 

@@ -120,15 +120,17 @@ static int requests_serve(void *arg)
 
 static void cancel_child_run(const struct bench_job *job)
 {
-    struct requests r = {.root = weft_cancel_token_new(NULL), .each = job->count / CANCEL_TASKS};
+    struct requests r = {.root = weft_cancel_token_new(NULL)};
     weft_task *t[CANCEL_TASKS];
     weft_instant start = weft_now();
 
-    for (int i = 0; i < CANCEL_TASKS; i++)
-        t[i] = weft_spawn(requests_serve, &r);
+    for (unsigned i = 0; i < CANCEL_TASKS; i++) {
+        r.each = bench_share(job->count, CANCEL_TASKS, i);
+        t[i] = weft_spawn_copy(requests_serve, &r, sizeof(r));
+    }
     for (int i = 0; i < CANCEL_TASKS; i++)
         bench_join(t[i]);
-    bench_report_per_item(job, start, r.each * CANCEL_TASKS);
+    bench_report_per_item(job, start, job->count);
     weft_cancel_token_free(r.root);
 }
 

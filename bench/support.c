@@ -17,6 +17,11 @@ void bench_report(const struct bench_job *job, const char *metric, double value,
     fflush(stdout);
 }
 
+uint64_t bench_share(uint64_t count, unsigned parts, unsigned i)
+{
+    return count / parts + (i < count % parts);
+}
+
 void bench_report_per_item(const struct bench_job *job, weft_instant start, uint64_t items)
 {
     double elapsed = (double)(weft_now() - start);
