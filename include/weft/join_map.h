@@ -109,6 +109,7 @@ WEFT_API int weft_join_map_get_info_sized(const weft_join_map *map, weft_join_se
 
 /* As of a set. */
 WEFT_API WEFT_MUST_CHECK int weft_join_map_shutdown(weft_join_map *map);
+WEFT_API weft_future weft_join_map_shutdown_future(weft_join_map *map);
 WEFT_API void weft_join_map_detach_all(weft_join_map *map);
 WEFT_API WEFT_MUST_CHECK int weft_join_map_set_deadline(weft_join_map *map, weft_instant at);
 WEFT_API void weft_join_map_free(weft_join_map *map);

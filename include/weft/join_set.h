@@ -127,6 +127,11 @@ typedef int weft_join_done_fn(void *arg, const weft_join_done *done);
 WEFT_API WEFT_MUST_CHECK int weft_join_set_join_all(weft_join_set *set, weft_join_done_fn *fn,
                                                     void *arg);
 
+/* As a future: result 0, what fn returned below 0, -EBUSY or -ESHUTDOWN. fn is called within its poll, so it may not
+ * await; nor may it drop the future, or free the set. Cancel-safe in the same way. */
+WEFT_API weft_future weft_join_set_join_all_future(weft_join_set *set, weft_join_done_fn *fn,
+                                                   void *arg);
+
 /* Cancel all tasks that are in the set now. They stay in it, and end with their own results. From any thread. */
 WEFT_API void weft_join_set_cancel(weft_join_set *set);
 
@@ -136,14 +141,16 @@ WEFT_API int weft_join_set_cancel_one(weft_join_set *set, uint64_t id);
 
 /*
  * weft_join_set_shutdown - cancel all tasks, and wait until the set is empty. Their results are not told.
- * The set can be used afterwards. A stackless task does the same by weft_join_set_cancel, and takes what ends by
- * weft_join_set_next_future until that gives 0.
+ * The set can be used afterwards.
  *
  * Awaits   until the last has ended.
  * Cancel   safe: who has not ended stays in the set, cancelled.
  * Returns  0, or as weft_join_set_next.
  */
 WEFT_API WEFT_MUST_CHECK int weft_join_set_shutdown(weft_join_set *set);
+
+/* As a future, which cancels them when it is first polled: result 0, -EBUSY or -ESHUTDOWN. */
+WEFT_API weft_future weft_join_set_shutdown_future(weft_join_set *set);
 
 /* Give up all tasks: those that run go on by themselves, as after weft_detach, and results that are there are dropped.
  * The set is empty then. From any thread. */

@@ -91,6 +91,17 @@ WEFT_API ssize_t weft_scope_spawn_blocking(weft_scope *s, const weft_task_option
  */
 WEFT_API int weft_scope_wait(weft_scope *s);
 
+/*
+ * weft_scope_wait_future - the same as a future, for a select with what else the block waits for.
+ *
+ * Made and polled by the scope's own fiber, in the block: a task of the scope would wait for its own end, and others
+ * cannot know that the scope is still there. Leaving the block makes one that is pending ready, so one that is kept may
+ * outlast it; but another thread may drop it in the block only.
+ *
+ * Result   as above; -EBUSY: another future waits for this scope; -EPERM; -EINVAL
+ */
+WEFT_API weft_future weft_scope_wait_future(weft_scope *s);
+
 /* Cancel everything inside: the tasks, those that are spawned from here on, and the awaits of the block (which should
  * be left then). That tasks end with -ECANCELED by that is no failure. From any thread, while the scope is open. */
 WEFT_API void weft_scope_cancel(weft_scope *s);

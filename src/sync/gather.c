@@ -15,12 +15,15 @@
 # define WF_GATHER_BATCH 64 /* records dealt with before the lock is given back */
 #endif
 
-enum { GATHER_SELF, GATHER_DONE, GATHER_FLAGS }; /* words of a future */
+enum { GATHER_SELF, GATHER_DONE, GATHER_FLAGS, GATHER_END }; /* words of a future */
+
+_Static_assert(GATHER_END == WF_GATHER_WORDS, "what is behind them is the kind's");
 
 enum {
-    GATHER_DRAIN = 1, /* nothing is taken: all are waited for */
-    GATHER_HOLDS = 2, /* it counts on the group's memory */
-    GATHER_PAID = 4   /* its first poll has a unit of the budget already */
+    GATHER_DRAIN = 1,  /* nothing is taken: all are waited for */
+    GATHER_HOLDS = 2,  /* it counts on the group's memory */
+    GATHER_PAID = 4,   /* its first poll has a unit of the budget already */
+    GATHER_STOPPED = 8 /* it has cancelled all */
 };
 
 /* A waker in a place is its address and one. */
@@ -266,14 +269,14 @@ static int gather_reap_locked(struct wf_gather *gt, struct wf_sweep *s, bool *mo
 
 /* --- the future --- */
 
-static struct wf_gather *future_gather(const weft_future *f)
+struct wf_gather *wf_gather_of_future(const weft_future *f)
 {
     return (struct wf_gather *)f->words[GATHER_SELF]; /* NOLINT(performance-no-int-to-ptr) */
 }
 
 static int future_try_locked(weft_future *f, struct wf_sweep *s, bool *more)
 {
-    struct wf_gather *gt = future_gather(f);
+    struct wf_gather *gt = wf_gather_of_future(f);
 
     *more = false;
     if (f->words[GATHER_FLAGS] & GATHER_DRAIN)
@@ -284,7 +287,7 @@ static int future_try_locked(weft_future *f, struct wf_sweep *s, bool *more)
 /* Nothing has arrived. -EAGAIN: target's reference is the place's now. */
 static int future_wait_locked(weft_future *f, weft_wakeable *target, struct wf_sweep *s, bool *more)
 {
-    struct wf_gather *gt = future_gather(f);
+    struct wf_gather *gt = wf_gather_of_future(f);
     int rc;
 
     if (gt->waiter && gt->waiter != f && gather_is_waiting_locked(gt))
@@ -305,7 +308,7 @@ static int future_wait_locked(weft_future *f, weft_wakeable *target, struct wf_s
 /* It is over. */
 static void future_leave_locked(weft_future *f, struct wf_sweep *s)
 {
-    struct wf_gather *gt = future_gather(f);
+    struct wf_gather *gt = wf_gather_of_future(f);
 
     if (gt->waiter == f) {
         weft_wakeable *w = gather_recall_locked(gt);
@@ -321,7 +324,7 @@ static void future_leave_locked(weft_future *f, struct wf_sweep *s)
 /* Is its waker there already? */
 static bool future_waits_by_locked(const weft_future *f, const weft_wakeable *target)
 {
-    const struct wf_gather *gt = future_gather(f);
+    const struct wf_gather *gt = wf_gather_of_future(f);
 
     return gt->waiter == f && gather_is_waiting_locked(gt) &&
            /* relaxed: put there under the lock */
@@ -337,7 +340,7 @@ static bool target_is_task(const weft_wakeable *target)
 /* One look. *brought: a reference of target goes along, if it is left there. -EAGAIN and *more: look again. */
 static int future_look(weft_future *f, weft_wakeable *target, bool *brought, bool *more)
 {
-    struct wf_gather *gt = future_gather(f);
+    struct wf_gather *gt = wf_gather_of_future(f);
     struct wf_sweep s = {0};
     int rc;
 
@@ -385,9 +388,26 @@ static weft_poll gather_poll(weft_future *f, weft_context *cx)
     return WEFT_READY;
 }
 
-static void gather_drop(weft_future *f)
+weft_poll wf_gather_poll_next(weft_future *f, weft_context *cx, void *done)
 {
-    struct wf_gather *gt = future_gather(f);
+    f->words[GATHER_DONE] = (uintptr_t)done;
+    return gather_poll(f, cx);
+}
+
+weft_poll wf_gather_poll_shutdown(weft_future *f, weft_context *cx)
+{
+    if (!(f->words[GATHER_FLAGS] & GATHER_STOPPED))
+        (void)wf_group_cancel(&wf_gather_of_future(f)->group, NULL, NULL);
+    f->words[GATHER_FLAGS] |= GATHER_STOPPED;
+    while (gather_poll(f, cx) == WEFT_READY)
+        if (f->result <= 0)
+            return WEFT_READY;
+    return WEFT_PENDING;
+}
+
+void wf_gather_drop(weft_future *f)
+{
+    struct wf_gather *gt = wf_gather_of_future(f);
     struct wf_sweep s = {0};
 
     if (!(f->words[GATHER_FLAGS] & GATHER_HOLDS)) /* it gave way before it looked */
@@ -398,13 +418,20 @@ static void gather_drop(weft_future *f)
     wf_sweep(gt, &s);
 }
 
-static const weft_future_type gather_type = {gather_poll, gather_drop, "next of a set"};
+static const weft_future_type gather_type = {gather_poll, wf_gather_drop, "next of a set"};
+
+weft_future wf_gather_future(const weft_future_type *type, struct wf_gather *gt)
+{
+    weft_future f = {.type = type};
+
+    f.words[GATHER_SELF] = (uintptr_t)gt;
+    return f;
+}
 
 static weft_future gather_future(struct wf_gather *gt, void *done, unsigned flags)
 {
-    weft_future f = {.type = &gather_type};
+    weft_future f = wf_gather_future(&gather_type, gt);
 
-    f.words[GATHER_SELF] = (uintptr_t)gt;
     f.words[GATHER_DONE] = (uintptr_t)done;
     f.words[GATHER_FLAGS] = flags;
     return f;

@@ -74,6 +74,18 @@ int wf_gather_try(struct wf_gather *gt, void *done);
 WF_SUSPENDS int wf_gather_next(struct wf_gather *gt, void *done, const char *call);
 weft_future wf_gather_next_future(struct wf_gather *gt, void *done);
 
+/* The same in steps, for a future of the kind's own that takes one after the other: its poll calls this, with a place
+ * that is good for the length of the call, as long as it is ready. Its words from here on are the kind's. */
+#define WF_GATHER_WORDS 3
+
+weft_future wf_gather_future(const weft_future_type *type, struct wf_gather *gt);
+struct wf_gather *wf_gather_of_future(const weft_future *f);
+weft_poll wf_gather_poll_next(weft_future *f, weft_context *cx, void *done);
+void wf_gather_drop(weft_future *f);
+
+/* The poll of one that cancels all when it is first polled, and takes them until none is left. */
+weft_poll wf_gather_poll_shutdown(weft_future *f, weft_context *cx);
+
 uint64_t wf_gather_shown(const struct wf_gather *gt);
 
 /* What is to be done after unlocking. */

@@ -622,6 +622,16 @@ int weft_join_map_shutdown(weft_join_map *map)
     return rc;
 }
 
+static const weft_future_type shutdown_type = {wf_gather_poll_shutdown, wf_gather_drop,
+                                               "shutdown of a map"};
+
+weft_future weft_join_map_shutdown_future(weft_join_map *map)
+{
+    if (!map_check(map, "weft_join_map_shutdown_future"))
+        return weft_ready_future(-EINVAL);
+    return wf_gather_future(&shutdown_type, &map->gather);
+}
+
 void weft_join_map_detach_all(weft_join_map *map)
 {
     if (map_check(map, "weft_join_map_detach_all"))

@@ -224,6 +224,39 @@ int weft_join_set_join_all(weft_join_set *set, weft_join_done_fn *fn, void *arg)
     return rc;
 }
 
+/* Words of a future, beside the gathering's. */
+enum { ALL_FN = WF_GATHER_WORDS, ALL_ARG };
+
+static weft_poll all_poll(weft_future *f, weft_context *cx)
+{
+    weft_join_done_fn *fn = (weft_join_done_fn *)f->words[ALL_FN]; /* NOLINT */
+    weft_join_done done;
+
+    while (wf_gather_poll_next(f, cx, &done) == WEFT_READY) {
+        int rc = f->result > 0 && fn ? fn((void *)f->words[ALL_ARG], &done) : 0; /* NOLINT */
+
+        if (rc < 0)
+            f->result = rc;
+        if (f->result <= 0)
+            return WEFT_READY;
+    }
+    return WEFT_PENDING;
+}
+
+static const weft_future_type all_type = {all_poll, wf_gather_drop, "all of a set"};
+
+weft_future weft_join_set_join_all_future(weft_join_set *set, weft_join_done_fn *fn, void *arg)
+{
+    weft_future f;
+
+    if (!set_check(set, "weft_join_set_join_all_future"))
+        return weft_ready_future(-EINVAL);
+    f = wf_gather_future(&all_type, &set->gather);
+    f.words[ALL_FN] = (uintptr_t)fn;
+    f.words[ALL_ARG] = (uintptr_t)arg;
+    return f;
+}
+
 /* --- giving up --- */
 
 void weft_join_set_cancel(weft_join_set *set)
@@ -262,6 +295,16 @@ int weft_join_set_shutdown(weft_join_set *set)
         return -EINVAL;
     (void)wf_group_cancel(&set->gather.group, NULL, NULL);
     return weft_join_set_join_all(set, NULL, NULL);
+}
+
+static const weft_future_type shutdown_type = {wf_gather_poll_shutdown, wf_gather_drop,
+                                               "shutdown of a set"};
+
+weft_future weft_join_set_shutdown_future(weft_join_set *set)
+{
+    if (!set_check(set, "weft_join_set_shutdown_future"))
+        return weft_ready_future(-EINVAL);
+    return wf_gather_future(&shutdown_type, &set->gather);
 }
 
 void weft_join_set_detach_all(weft_join_set *set)

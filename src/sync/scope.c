@@ -14,6 +14,8 @@
  * INVARIANTS
  *     N1   The last touch of the scope by a child or the watch is to give back the lock under which it was taken
  *          out. The fiber leaves only after it has seen, under the lock, that none is left.
+ *     N3   A future is registered in `ended` only while there are children. The last of them tells it the outcome and
+ *          takes it out, so a scope that can be left knows of none; and one that was told does not come back.
  *     N2   `stopped` is set before the task is interrupted, and looked at after the interruption was taken back:
  *          either that is seen, or the interruption comes later, and stays.
  * LOCKS    The group's. Children are cancelled, and the fiber woken, outside of it.
@@ -30,6 +32,17 @@
 #include <errno.h>
 #include <weft/time.h>
 
+/* The words of a future that is ready when all children have ended. */
+struct scope_ended {
+    struct scope *scope;
+    struct wf_fiber *fiber; /* set once: the scope's */
+    struct wf_atomic_u32
+        told; /* by who takes it out of the scope, or by itself; then `outcome` is set */
+    int outcome;
+};
+
+_Static_assert(sizeof(struct scope_ended) <= sizeof(((weft_future *)0)->words), "it must fit");
+
 /* A weft_scope, from inside. */
 struct scope {
     /* the fiber's */
@@ -43,6 +56,8 @@ struct scope {
     uint64_t grace; /* WEFT_FOREVER: none was set */
     int failure;
     bool waiting; /* the fiber sleeps until there is nobody, or until the watch has gone */
+    struct scope_ended *ended;    /* N3; NULL: none */
+    weft_wakeable *target;        /* whom to wake with it, a reference */
     struct wf_atomic_u32 stopped; /* atomic: N2 */
 };
 
@@ -130,6 +145,21 @@ static struct weft_task *scope_waiter_locked(struct scope *s)
     return s->task;
 }
 
+/* Under the lock, when nobody may be left: N3. Whom to wake after unlocking. */
+static weft_wakeable *scope_ended_tell_locked(struct scope *s)
+{
+    weft_wakeable *target = s->target;
+
+    if (s->group.count || !s->ended)
+        return NULL;
+    s->ended->outcome = s->failure;
+    /* release: pairs with scope_ended_is_told; carries the outcome, and that nobody touches the future any more */
+    wf_store_u32(&s->ended->told, 1, WF_RELEASE);
+    s->ended = NULL;
+    s->target = NULL;
+    return target;
+}
+
 static void scope_tell(struct weft_task *t)
 {
     if (t)
@@ -141,14 +171,17 @@ static void scope_child_ended(struct wf_on_end *e)
     struct wf_child *c = wf_child_of(e);
     struct scope *s = scope_of_group(c->group);
     struct weft_task *t = e->task, *waiter;
+    weft_wakeable *target;
 
     if (wf_unlikely(t->result < 0))
         scope_fail(s, t->result);
     wf_lock(&s->group.lock);
     wf_group_remove_locked(&s->group, c);
+    target = scope_ended_tell_locked(s);
     waiter = scope_waiter_locked(s);
     /* N1 */
     wf_unlock(&s->group.lock);
+    wf_wakeable_wake(target);
     scope_tell(waiter);
     wf_task_release(t);
 }
@@ -232,6 +265,100 @@ static void scope_wait_all(struct scope *s, struct wf_fiber *f)
     (void)wf_await_future(f, &all);
     weft_shield_leave(&shield);
 }
+
+/* --- waiting as a future --- */
+
+static struct scope_ended *scope_ended_of(weft_future *f)
+{
+    return (struct scope_ended *)(void *)f->words;
+}
+
+static bool scope_ended_is_told(const struct scope_ended *e)
+{
+    /* acquire: pairs with scope_ended_tell_locked */
+    return wf_load_u32(&e->told, WF_ACQUIRE) != 0;
+}
+
+/* Under the lock, with a reference of the target. 0: it waits; 1: nobody is left; -EBUSY. *target: what is to be
+ * released. */
+static int scope_ended_look_locked(struct scope_ended *e, weft_wakeable **target)
+{
+    struct scope *s = e->scope;
+    weft_wakeable *before = s->target;
+
+    /* It may have been told since, and more been spawned. */
+    if (scope_ended_is_told(e))
+        return 1;
+    if (s->group.count == 0) {
+        e->outcome = s->failure;
+        /* relaxed: nobody else looks at it */
+        wf_store_u32(&e->told, 1, WF_RELAXED);
+        return 1;
+    }
+    if (s->ended && s->ended != e)
+        return -EBUSY;
+    s->ended = e;
+    s->target = *target;
+    *target = before;
+    return 0;
+}
+
+static int scope_ended_look(struct scope_ended *e, const weft_context *cx)
+{
+    weft_wakeable *target = wf_wakeable_retain(cx->waker_.target_);
+    struct scope *s = e->scope;
+    int rc;
+
+    wf_lock(&s->group.lock);
+    rc = scope_ended_look_locked(e, &target);
+    wf_unlock(&s->group.lock);
+    wf_wakeable_release(target);
+    return rc;
+}
+
+static void scope_ended_drop(weft_future *f)
+{
+    struct scope_ended *e = scope_ended_of(f);
+    weft_wakeable *target = NULL;
+    struct scope *s = e->scope;
+
+    if (scope_ended_is_told(e))
+        return;
+    wf_lock(&s->group.lock);
+    if (s->ended == e) {
+        target = s->target;
+        s->ended = NULL;
+        s->target = NULL;
+    }
+    wf_unlock(&s->group.lock);
+    wf_wakeable_release(target);
+}
+
+WF_COLD static void scope_ended_stray(weft_future *f)
+{
+    (void)wf_misuse(-EPERM, "weft_scope_wait_future: polled by another task");
+    scope_ended_drop(f);
+}
+
+/* Before it is told the scope is open: N3. The budget is spent after that, so that a future that gives way does not
+ * come back to a scope that was left. */
+static weft_poll scope_ended_poll(weft_future *f, weft_context *cx)
+{
+    struct scope_ended *e = scope_ended_of(f);
+    int rc = scope_ended_is_told(e) ? 1 : -EPERM;
+
+    if (rc < 0 && wf_likely(wf_fiber_self() == e->fiber))
+        rc = scope_ended_look(e, cx);
+    else if (rc < 0)
+        scope_ended_stray(f);
+    if (rc == 0 || (rc == 1 && !wf_coop_proceed(cx)))
+        return WEFT_PENDING;
+    f->result = rc < 0 ? rc : e->outcome;
+    return WEFT_READY;
+}
+
+static const weft_future_type scope_ended_type = {scope_ended_poll, scope_ended_drop,
+                                                  "end of a scope's tasks"};
 
 static bool scope_close_if_empty(struct scope *s)
 {
@@ -350,6 +477,20 @@ int weft_scope_wait(weft_scope *scope)
     if (rc == 0)
         rc = scope_wait_children(scope_of(scope), f);
     return rc < 0 ? rc : weft_scope_failure(scope);
+}
+
+weft_future weft_scope_wait_future(weft_scope *scope)
+{
+    weft_future f = {.type = &scope_ended_type};
+    int rc = scope_check(scope, "weft_scope_wait_future");
+
+    if (rc == 0 && wf_fiber_self() != scope_of(scope)->fiber)
+        rc = wf_misuse(-EPERM, "weft_scope_wait_future: called outside of the scope's block");
+    if (rc < 0)
+        return weft_ready_future(rc);
+    scope_ended_of(&f)->scope = scope_of(scope);
+    scope_ended_of(&f)->fiber = scope_of(scope)->fiber;
+    return f;
 }
 
 void weft_scope_cancel(weft_scope *scope)

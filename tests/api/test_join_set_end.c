@@ -350,6 +350,77 @@ TEST(join_all_takes_all_unless_it_is_stopped)
 
 END_TEST
 
+/* Three more tasks, and a failure of fn at the second. */
+static int join_all_as_a_future(void *arg)
+{
+    struct sum s = {.set = weft_join_set_new(), .until = 1000, .more = 50};
+    atomic_int flag = 0;
+    weft_future all, tick;
+
+    (void)arg;
+    all = weft_join_set_join_all_future(s.set, adds, &s);
+    CHECK_EQ(0, weft_await(&all)); /* empty */
+    for (int i = 0; i < 100; i++)
+        CHECK(weft_join_set_spawn(s.set, returns_it, as_arg(1)) > 0);
+    CHECK(weft_join_set_spawn(s.set, until_set, &flag) > 0);
+    all = weft_join_set_join_all_future(s.set, adds, &s);
+    do
+        tick = weft_yield_future();
+    while (s.total < 150 && weft_select_keep(&all, &tick) == 1);
+    CHECK_EQ(150, s.total);
+    CHECK_EQ(1, weft_join_set_len(s.set));
+    /* What it has given to fn is not lost with it. */
+    weft_future_drop(&all);
+    atomic_store(&flag, 11);
+    s.until = 160;
+    all = weft_join_set_join_all_future(s.set, adds, &s);
+    CHECK_EQ(-ENOSPC, weft_await(&all));
+    CHECK_EQ(160, s.total);
+    CHECK(weft_join_set_is_empty(s.set));
+    weft_join_set_free(s.set);
+    return 0;
+}
+
+TEST(join_all_is_a_future_too)
+{
+    test_run(join_all_as_a_future, NULL);
+}
+
+END_TEST
+
+static int shutdown_as_a_future(void *arg)
+{
+    weft_join_set *set = weft_join_set_new();
+    atomic_int alive = 0;
+    weft_future down = weft_join_set_shutdown_future(set), tick;
+
+    (void)arg;
+    for (int i = 0; i < 200; i++)
+        CHECK(weft_join_set_spawn(set, counted, &alive) > 0);
+    YIELD_UNTIL(atomic_load(&alive) == 200);
+    weft_future_drop(&down); /* never polled: nothing has happened */
+    CHECK_EQ(0, weft_yield());
+    CHECK_EQ(200, atomic_load(&alive));
+    down = weft_join_set_shutdown_future(set);
+    tick = weft_ready_future(0);
+    CHECK_EQ(1,
+             weft_select_biased(&down, &tick)); /* given up: they are cancelled, and still there */
+    YIELD_UNTIL(atomic_load(&alive) == 0);
+    CHECK(weft_join_set_spawn(set, counted, &alive) > 0);
+    down = weft_join_set_shutdown_future(set);
+    CHECK_EQ(0, weft_await(&down));
+    CHECK(weft_join_set_is_empty(set) && atomic_load(&alive) == 0);
+    weft_join_set_free(set);
+    return 0;
+}
+
+TEST(a_shutdown_is_a_future_too)
+{
+    test_run(shutdown_as_a_future, NULL);
+}
+
+END_TEST
+
 static int leaves_tasks_in(void *arg)
 {
     for (int i = 0; i < 10; i++)
@@ -423,5 +494,5 @@ TEST_MAIN("join_set_end", cancelling_reaches_those_that_are_there, no_task_outli
           freeing_waits_even_in_a_task_that_was_cancelled, grace_lets_tasks_end_by_themselves,
           who_waits_for_a_set_that_is_freed_is_told, who_cannot_wait_leaves_tasks_that_end_soon,
           detached_tasks_go_on_without_the_set, a_deadline_cancels_all,
-          join_all_takes_all_unless_it_is_stopped, a_set_outlives_its_runtime,
-          bad_use_gets_an_answer)
+          join_all_takes_all_unless_it_is_stopped, join_all_is_a_future_too,
+          a_shutdown_is_a_future_too, a_set_outlives_its_runtime, bad_use_gets_an_answer)

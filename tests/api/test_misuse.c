@@ -95,6 +95,14 @@ static void refuse_spawns(bool in_task)
     CHECK_EQ(other, weft_go_async_at(NULL, &empty, NULL));
 }
 
+static void refuse_future(weft_future f, int why)
+{
+    weft_context cx = weft_context_of(NULL);
+
+    CHECK(weft_future_poll(&f, &cx) == WEFT_READY);
+    CHECK_EQ(why, f.result);
+}
+
 static void refuse_futures(void)
 {
     weft_future none = {0}, fine = weft_ready_future(0), f;
@@ -435,6 +443,9 @@ static void refuse_groups(bool in_task)
     CHECK_EQ(fiber, weft_join_set_next(set, NULL));
     CHECK_EQ(in_task ? -EDEADLK : 0, weft_join_set_next_blocking(set, NULL));
     CHECK_EQ(fiber, weft_join_set_shutdown(set));
+    refuse_future(weft_join_set_join_all_future(NULL, NULL, NULL), -EINVAL);
+    refuse_future(weft_join_set_shutdown_future(NULL), -EINVAL);
+    refuse_future(weft_join_map_shutdown_future(NULL), -EINVAL);
     CHECK_EQ(-EINVAL, weft_join_set_get_info(set, NULL));
     CHECK_EQ(-EINVAL, weft_join_map_spawn(map, key, NULL, NULL));
     CHECK_EQ(-EINVAL, weft_join_map_spawn(map, weft_key_bytes("", SIZE_MAX), return_zero, NULL));
@@ -452,6 +463,9 @@ static void refuse_groups(bool in_task)
     CHECK_EQ(fiber == 0 ? 5 : -EPERM, rc);
     CHECK_EQ(fiber == 0 ? -EINVAL : -EPERM, weft_scope_spawn(&scope, NULL, NULL));
     CHECK_EQ(fiber, weft_scope_wait(&scope));
+    refuse_future(weft_scope_wait_future(NULL), -EINVAL);
+    if (fiber != 0)
+        refuse_future(weft_scope_wait_future(&scope), -EPERM);
     weft_scope_leave(&scope);
     weft_scope_leave(&scope);
     CHECK_EQ(-EPERM, weft_scope_spawn(&scope, return_zero, NULL));

@@ -19,6 +19,7 @@ struct safety_bed {
     weft_join_map *map;
     weft_join_map_done map_done;
     weft_task_tracker *tracker;
+    weft_scope scopes[CHILDREN];
 };
 
 #include "safety.h"
@@ -206,17 +207,47 @@ static int join_all_of_set_wait(void *bed)
     return weft_join_set_join_all(((struct bed *)bed)->on.set, NULL, NULL);
 }
 
+static weft_future join_all_of_set_future(void *bed)
+{
+    return weft_join_set_join_all_future(((struct bed *)bed)->on.set, NULL, NULL);
+}
+
 static int set_shutdown_wait(void *bed)
 {
     return weft_join_set_shutdown(((struct bed *)bed)->on.set);
 }
 
-static void a_map(struct bed *b)
+static weft_future set_shutdown_future(void *bed)
+{
+    return weft_join_set_shutdown_future(((struct bed *)bed)->on.set);
+}
+
+static void map_of_one(struct bed *b, weft_fn *fn)
 {
     b->on.map = weft_join_map_new();
     CHECK(b->on.map);
-    CHECK(weft_join_map_spawn(b->on.map, weft_key_number(3), child_run, b) > 0);
+    CHECK(weft_join_map_spawn(b->on.map, weft_key_number(3), fn, b) > 0);
     until_it_runs(b);
+}
+
+static void a_map(struct bed *b)
+{
+    map_of_one(b, child_run);
+}
+
+static void a_stubborn_map(struct bed *b)
+{
+    map_of_one(b, stubborn_run);
+}
+
+static int map_shutdown_wait(void *bed)
+{
+    return weft_join_map_shutdown(((struct bed *)bed)->on.map);
+}
+
+static weft_future map_shutdown_future(void *bed)
+{
+    return weft_join_map_shutdown_future(((struct bed *)bed)->on.map);
 }
 
 static void map_has_what_was_not_taken(struct bed *b)
@@ -258,6 +289,24 @@ static int scope_wait_wait(void *bed)
     }
     CHECK_EQ(0, atomic_load(&b->on.alive));
     return rc;
+}
+
+/* A scope for each, which ends with its task: that is led out of it. */
+static weft_future scope_wait_future(void *bed)
+{
+    struct bed *b = bed;
+    unsigned i = atomic_fetch_add(&b->on.child_count, 1);
+    weft_scope *s;
+
+    CHECK(i < CHILDREN);
+    s = weft_scope_enter(&b->on.scopes[i], NULL);
+    CHECK(weft_scope_spawn(s, child_run, b) > 0);
+    return weft_scope_wait_future(s);
+}
+
+static void no_child_is_left(struct bed *b)
+{
+    CHECK_EQ(0, atomic_load(&b->on.alive));
 }
 
 static int scope_leave_wait(void *bed)
@@ -310,10 +359,12 @@ static const struct row set_next_row = {.set_up = a_set,
                                         .good = 1};
 static const struct row join_all_of_set_row = {.set_up = a_set,
                                                .wait = join_all_of_set_wait,
+                                               .future = join_all_of_set_future,
                                                .give = give_go,
                                                .tear_down = set_has_what_was_not_taken};
 static const struct row set_shutdown_row = {.set_up = a_stubborn_set,
                                             .wait = set_shutdown_wait,
+                                            .future = set_shutdown_future,
                                             .give = give_go,
                                             .tear_down = set_has_what_was_not_taken};
 static const struct row map_next_row = {.set_up = a_map,
@@ -323,10 +374,16 @@ static const struct row map_next_row = {.set_up = a_map,
                                         .took = took_keyed,
                                         .tear_down = map_has_what_was_not_taken,
                                         .good = 1};
+static const struct row map_shutdown_row = {.set_up = a_stubborn_map,
+                                            .wait = map_shutdown_wait,
+                                            .future = map_shutdown_future,
+                                            .give = give_go,
+                                            .tear_down = map_has_what_was_not_taken};
 static const struct row scope_wait_row = {.set_up = nothing,
                                           .wait = scope_wait_wait,
+                                          .future = scope_wait_future,
                                           .give = give_go,
-                                          .tear_down = nothing};
+                                          .tear_down = no_child_is_left};
 static const struct row scope_leave_row = {.set_up = nothing,
                                            .wait = scope_leave_wait,
                                            .give = give_go,
@@ -342,6 +399,7 @@ SAFETY(set_next, a_task_of_a_set_that_was_not_taken_is_still_in_it)
 SAFETY(join_all_of_set, a_wait_for_a_whole_set_can_be_given_up)
 SAFETY(set_shutdown, a_shutdown_of_a_set_that_is_given_up_can_be_repeated)
 SAFETY(map_next, a_task_of_a_map_that_was_not_taken_is_still_in_it)
+SAFETY(map_shutdown, a_shutdown_of_a_map_that_is_given_up_can_be_repeated)
 SAFETY(scope_wait, a_wait_in_a_scope_can_be_given_up)
 SAFETY(scope_leave, a_scope_that_is_given_up_is_left_by_all)
 SAFETY(tracker, a_wait_for_all_tracked_tasks_can_be_given_up)
@@ -351,5 +409,6 @@ TEST_MAIN("safety_tasks", a_join_that_is_given_up_leaves_the_task_and_its_handle
           a_task_that_is_awaited_as_a_future_ends_with_the_wait,
           a_task_of_a_set_that_was_not_taken_is_still_in_it, a_wait_for_a_whole_set_can_be_given_up,
           a_shutdown_of_a_set_that_is_given_up_can_be_repeated,
-          a_task_of_a_map_that_was_not_taken_is_still_in_it, a_wait_in_a_scope_can_be_given_up,
+          a_task_of_a_map_that_was_not_taken_is_still_in_it,
+          a_shutdown_of_a_map_that_is_given_up_can_be_repeated, a_wait_in_a_scope_can_be_given_up,
           a_scope_that_is_given_up_is_left_by_all, a_wait_for_all_tracked_tasks_can_be_given_up)

@@ -23,6 +23,10 @@ enum {
     AROUND_CANCELLED,
     INNER_CANCELLED,
     INNER_UNTOUCHED,
+    TOLD_INSIDE,
+    TOLD_BY_LEAVING,
+    DROPPED_AFTER,
+    GIVEN_UP_INSIDE,
     EVENTS_END
 };
 
@@ -277,6 +281,75 @@ static void nests(void)
     drive(nesting);
 }
 
+/* --- waiting by a future ------------------------------------------------------------------------ */
+
+enum { AWAITED, LEFT_PENDING, LEFT_AND_DROPPED, GIVEN_UP, WAYS };
+
+static unsigned way;
+
+/* Polled once, and left pending unless all have ended. */
+static bool poll_once(weft_future *end)
+{
+    weft_future tick = weft_ready_future(0);
+    weft_future *const list[] = {end, &tick};
+
+    return weft_select_n(list, 2, WEFT_SELECT_BIASED | WEFT_SELECT_KEEP) == 0;
+}
+
+/* The scope is in memory that is gone after it was left, and so is a future that was given up: who comes too late is
+ * noticed. */
+static int waiting_by_a_future(void *arg)
+{
+    weft_scope *scope = model_alloc(sizeof(*scope), 16);
+    weft_future *end = model_alloc(sizeof(*end), 16);
+    bool ready;
+    int rc = 99;
+
+    (void)arg;
+    CHECK(weft_scope_enter(scope, &rc) == scope);
+    adopt(scope, 0, 5);
+    adopt(scope, 1, 5);
+    *end = weft_scope_wait_future(scope);
+    /* The second time it may be told, and nothing else carries that. */
+    ready = way == AWAITED ? weft_await(end) == 0 : poll_once(end) || poll_once(end);
+    if (way == GIVEN_UP) {
+        weft_future_drop(end);
+        model_free(end);
+    }
+    if (ready)
+        /* relaxed: the end has been acquired */
+        CHECK_EQ(2, wf_load_u32(&ended, WF_RELAXED));
+    weft_scope_leave(scope);
+    model_free(scope);
+    CHECK_EQ(0, rc);
+    if (way == AWAITED)
+        model_reached(TOLD_INSIDE);
+    else if (way == GIVEN_UP && !ready)
+        model_reached(GIVEN_UP_INSIDE);
+    else if (way == LEFT_PENDING && !ready)
+        model_reached(TOLD_BY_LEAVING);
+    else if (way == LEFT_AND_DROPPED && !ready)
+        model_reached(DROPPED_AFTER);
+    if (way == LEFT_AND_DROPPED)
+        weft_future_drop(end);
+    else if (way != GIVEN_UP)
+        CHECK_EQ(0, weft_await(end));
+    if (way != GIVEN_UP)
+        model_free(end);
+    return 7;
+}
+
+static void begin_way(void)
+{
+    way = model_choose(WAYS);
+    open();
+}
+
+static void waits_by_a_future(void)
+{
+    drive(waiting_by_a_future);
+}
+
 const struct model_test model_tests[] = {
     {.name = "leaving against two ends",
      .begin = begin_well,
@@ -311,6 +384,14 @@ const struct model_test model_tests[] = {
      .preemptions = 1,
      .stale = MODEL_NONE,
      .must_reach = BIT(AROUND_CANCELLED)},
+    {.name = "a wait by a future against two ends",
+     .begin = begin_way,
+     .thread = {waits_by_a_future, runs_first, runs_second},
+     .end = close,
+     .preemptions = 1,
+     .stale = MODEL_NONE,
+     .must_reach = BIT(TOLD_INSIDE) | BIT(TOLD_BY_LEAVING) | BIT(DROPPED_AFTER) |
+                   BIT(GIVEN_UP_INSIDE)},
     {.name = "a failure inside and one outside",
      .begin = open,
      .thread = {nests, runs_first, runs_second},
