@@ -52,6 +52,18 @@ WEFT_API int weft_once_run(weft_once *o, weft_fn *fn, void *arg);
 /* From a plain thread: blocks it; fn may not await. -EDEADLK inside a task, too. */
 WEFT_API int weft_once_run_blocking(weft_once *o, weft_fn *fn, void *arg);
 
+/*
+ * weft_once_run_future - the same as a future, with a future for its initialiser.
+ *
+ * initialiser   the caller's; must outlive it. Polled as soon as it is its turn to initialise, until it is ready; with
+ *               a result of 0 or more it is done for ever. Dropped when somebody else has done it. -EINVAL: NULL
+ *
+ * Cancel        safe: dropping it drops the initialiser, and the next in line polls its own; so also when its fiber
+ *               panics within the initialiser's poll.
+ * Result        0; what the initialiser gave, if that is negative; -EDEADLK: polled by its own initialiser's poll
+ */
+WEFT_API weft_future weft_once_run_future(weft_once *o, weft_future *initialiser);
+
 /* Is it done? One load: for paths on which it nearly always is. */
 WEFT_API bool weft_once_is_done(const weft_once *o);
 

@@ -31,7 +31,7 @@ struct once {
     struct wf_waitq line;       /* under the lock */
     struct wf_atomic_u32 state; /* changed under the lock */
     struct wf_atomic_u64
-        owner; /* who runs its initialiser in weft_once_run: once_self; 0: nobody. Written by it alone */
+        owner; /* who runs its initialiser, or polls it: once_self; 0: nobody. Written by it alone */
 };
 
 _Static_assert(sizeof(struct once) <= sizeof(weft_once), "weft_once is too small");
@@ -294,6 +294,104 @@ int weft_once_run(weft_once *once, weft_fn *fn, void *arg)
     rc = fn(arg);
     wf_leave_remove(&visit.leave);
     return once_left(o, rc);
+}
+
+/* --- an initialiser that is a future --- */
+
+enum { RUN_INITIALISER }; /* words of the wait */
+
+enum { RUN_BEGUN = 1 }; /* aux_: it has the right */
+
+static weft_future *run_initialiser(weft_future *f)
+{
+    return (weft_future *)wf_wait_of(f)->words[RUN_INITIALISER]; /* NOLINT */
+}
+
+/* It has the right no more. */
+static void run_left(weft_future *f, int result)
+{
+    f->aux_ = 0;
+    f->result = once_left(wf_wait_of(f)->object, result);
+}
+
+/* A fiber while it polls an initialiser. */
+struct once_run {
+    struct wf_leave leave; /* first: see leave.h */
+    weft_future *future;
+};
+
+/* What a fiber keeps it has dropped before. */
+static void run_panicked(struct wf_leave *l)
+{
+    weft_future *f = wf_container_of(l, struct once_run, leave)->future;
+
+    wf_leave_remove(l);
+    if (f->aux_ & RUN_BEGUN)
+        run_left(f, -EOWNERDEAD);
+}
+
+/* It has the right. */
+static weft_poll run_poll_initialiser(weft_future *f, weft_context *cx)
+{
+    weft_future *initialiser = run_initialiser(f);
+    struct once *o = wf_wait_of(f)->object;
+    struct wf_fiber *fiber = wf_fiber_self();
+    struct once_run run = {.future = f};
+    weft_poll poll;
+
+    /* relaxed, both: see once_is_own */
+    wf_store_u64(&o->owner, once_self(), WF_RELAXED);
+    if (fiber)
+        wf_leave_push(fiber, WF_LEAVE_FIRST, &run.leave, run_panicked);
+    poll = weft_future_poll(initialiser, cx);
+    if (fiber)
+        wf_leave_remove(&run.leave);
+    if (poll == WEFT_READY)
+        run_left(f, initialiser->result < 0 ? (int)initialiser->result : 0);
+    else
+        wf_store_u64(&o->owner, 0, WF_RELAXED);
+    return poll;
+}
+
+static weft_poll run_poll(weft_future *f, weft_context *cx)
+{
+    if (f->aux_ & RUN_BEGUN)
+        return run_poll_initialiser(f, cx);
+    if (wf_unlikely(once_is_own(wf_wait_of(f)->object))) {
+        f->result = wf_misuse(-EDEADLK, "weft_once_run_future: polled by its own initialiser");
+        return WEFT_READY;
+    }
+    if (once_poll(f, cx) == WEFT_PENDING)
+        return WEFT_PENDING;
+    if (f->result == 1) {
+        f->aux_ = RUN_BEGUN;
+        return run_poll_initialiser(f, cx);
+    }
+    weft_future_drop(run_initialiser(f));
+    return WEFT_READY;
+}
+
+static void run_drop(weft_future *f)
+{
+    weft_future_drop(run_initialiser(f));
+    if (f->aux_ & RUN_BEGUN)
+        run_left(f, -ECANCELED);
+    else
+        once_drop(f);
+}
+
+static const weft_future_type run_type = {run_poll, run_drop, "once with an initialiser"};
+
+weft_future weft_once_run_future(weft_once *o, weft_future *initialiser)
+{
+    weft_future f = {.type = &run_type};
+
+    if (!o || !initialiser || !initialiser->type)
+        return weft_ready_future(
+            wf_misuse(-EINVAL, "weft_once_run_future: NULL, or a future without a type"));
+    wf_wait_of(&f)->object = once_of(o);
+    wf_wait_of(&f)->words[RUN_INITIALISER] = (uintptr_t)initialiser;
+    return f;
 }
 
 int weft_once_run_blocking(weft_once *once, weft_fn *fn, void *arg)

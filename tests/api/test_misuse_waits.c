@@ -71,6 +71,9 @@ static void refuse_null(void)
     CHECK_EQ(-EINVAL, weft_once_end(&once, true)); /* nobody has begun */
     CHECK(!weft_once_is_done(&once));
     refuse_future(weft_once_begin_future(NULL));
+    refuse_future(weft_once_run_future(NULL, &ready));
+    refuse_future(weft_once_run_future(&once, NULL));
+    refuse_future(weft_once_run_future(&once, &typeless));
 
     CHECK_EQ(-EINVAL, weft_set_once_set(NULL, &set));
     CHECK_EQ(-EINVAL, weft_set_once_set(&set, NULL));

@@ -7,12 +7,15 @@
 
 #include <stdatomic.h>
 
+#define INITIALISERS 16
+
 struct safety_bed {
     weft_once once;
     weft_set_once set_once;
     weft_cancel_token *token;
     weft_notify notify;
-    weft_future inner;
+    weft_future inner, initialisers[INITIALISERS];
+    atomic_uint inner_count;
     int value;
 };
 
@@ -97,6 +100,16 @@ static int initialiser_wait(void *bed)
     return weft_once_run(&((struct bed *)bed)->on.once, initialise, bed);
 }
 
+static weft_future initialiser_future(void *bed)
+{
+    struct bed *b = bed;
+    unsigned i = atomic_fetch_add(&b->on.inner_count, 1);
+
+    CHECK(i < INITIALISERS);
+    b->on.initialisers[i] = weft_notify_wait_future(&b->on.notify);
+    return weft_once_run_future(&b->on.once, &b->on.initialisers[i]);
+}
+
 static void once_is_done_or_nobodys(struct bed *b)
 {
     if (atomic_load(&b->taken))
@@ -146,6 +159,7 @@ static const struct row turn_row = {.set_up = once_begun,
                                     .traits = PROMPT | LINE};
 static const struct row initialiser_row = {.set_up = nothing,
                                            .wait = initialiser_wait,
+                                           .future = initialiser_future,
                                            .give = give_notification,
                                            .tear_down = once_is_done_or_nobodys,
                                            .traits = PROMPT | LINE};

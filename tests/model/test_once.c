@@ -7,7 +7,15 @@
 #include <errno.h>
 #include <weft/once.h>
 
-enum { DONE_BY_FIRST, DONE_BY_SECOND, RIGHT_DROPPED, SET_BEFORE, SET_AFTER, SEEN_AT_ONCE };
+enum {
+    DONE_BY_FIRST,
+    DONE_BY_SECOND,
+    RIGHT_DROPPED,
+    MAKING_DROPPED,
+    SET_BEFORE,
+    SET_AFTER,
+    SEEN_AT_ONCE
+};
 
 #define BIT(event) (1u << (event))
 
@@ -99,6 +107,91 @@ static void end_once(void)
     end();
 }
 
+/* An initialiser that is a future: it waits once. The first one to end fails. */
+struct making {
+    unsigned me;
+    bool asked, dropped;
+};
+
+static struct making *making_of(const weft_future *f)
+{
+    return (struct making *)f->words[0]; /* NOLINT(performance-no-int-to-ptr) */
+}
+
+static weft_poll making_poll(weft_future *f, weft_context *cx)
+{
+    struct making *m = making_of(f);
+
+    if (!m->asked) {
+        m->asked = true;
+        weft_waker_wake_by_ref(&cx->waker_);
+        return WEFT_PENDING;
+    }
+    f->result = tries++ > 0 ? 0 : -EIO;
+    if (f->result == 0) {
+        made = 42;
+        model_reached(m->me == 0 ? DONE_BY_FIRST : DONE_BY_SECOND);
+    }
+    return WEFT_READY;
+}
+
+static void making_drop(weft_future *f)
+{
+    making_of(f)->dropped = true;
+}
+
+static weft_future making(struct making *m, unsigned me)
+{
+    static const weft_future_type type = {making_poll, making_drop, "making"};
+    weft_future f = {.type = &type};
+
+    *m = (struct making){.me = me};
+    f.words[0] = (uintptr_t)m;
+    return f;
+}
+
+static void runs(unsigned me)
+{
+    ssize_t rc;
+
+    do {
+        struct making m;
+        weft_future initialiser = making(&m, me);
+        weft_future f = weft_once_run_future(&once, &initialiser);
+
+        rc = bell_await(&bell[me], &f);
+        CHECK(rc == 0 || rc == -EIO);
+    } while (rc < 0);
+    CHECK(weft_once_is_done(&once));
+    CHECK_EQ(42, made);
+}
+
+static void first_runs(void)
+{
+    runs(0);
+}
+
+static void second_runs(void)
+{
+    runs(1);
+}
+
+static void runs_and_goes(void)
+{
+    struct making m;
+    weft_future initialiser = making(&m, 2);
+    weft_future f = weft_once_run_future(&once, &initialiser);
+
+    if (bell_poll(&bell[2], &f) == WEFT_PENDING) {
+        if (m.asked)
+            model_reached(MAKING_DROPPED);
+        weft_future_drop(&f);
+        CHECK_EQ(m.asked, m.dropped);
+    } else {
+        CHECK_EQ(42, made);
+    }
+}
+
 /* --- set once ----------------------------------------------------------------------------------------- */
 
 static weft_set_once value;
@@ -165,6 +258,11 @@ const struct model_test model_tests[] = {
      .thread = {fails, second_asks, asks_and_goes},
      .end = end_once,
      .must_reach = BIT(DONE_BY_SECOND) | BIT(RIGHT_DROPPED)},
+    {.name = "initialisers that are futures, one after the other",
+     .thread = {first_runs, second_runs, runs_and_goes},
+     .end = end_once,
+     .preemptions = 1,
+     .must_reach = BIT(DONE_BY_FIRST) | BIT(DONE_BY_SECOND) | BIT(MAKING_DROPPED)},
     {.name = "who sees that it is done sees what was made",
      .thread = {first_asks, glances},
      .end = end_once},
