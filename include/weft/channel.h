@@ -14,7 +14,8 @@
  *
  * Each channel has two kinds of ends. Ends are counted handles: _clone makes one more, _close
  * gives one up (NULL is ignored). One handle may be used by any number of tasks and threads at a
- * time, unless its call says otherwise; but closing a handle while it is in use is a mistake.
+ * time, unless its call says otherwise; but closing a handle while it is in use is a mistake. A future that is pending
+ * then survives it, and ends with -ESHUTDOWN; one that was not polled yet must not be polled any more.
  */
 #ifndef WEFT_CHANNEL_H
 #define WEFT_CHANNEL_H

@@ -8,8 +8,8 @@
  *          so receivers and senders are not in each other's way. Only who finds nothing, or has
  *          been overtaken, takes the lock. Values that own something lie in cells (fanout.h), which the ring
  *          points to; a receiver takes its cell under the lock and copies it without.
- * OWNS     The channel: the values in the ring. A receiver's memory: its handle, and its future once that has
- *          waited; both counted in refs. A receiver holds one reference of the channel.
+ * OWNS     The channel: the values in the ring. A receiver's memory: its handle, and each of its futures that is
+ *          pending; counted in refs. A receiver holds one reference of the channel.
  * WHO      Sending: anybody. Receiving: one at a time for each receiver.
  * INVARIANTS
  *     B1   next <= tail, and what is between them and not older than tail - capacity is in the ring.

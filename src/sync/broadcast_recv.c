@@ -187,6 +187,31 @@ static bool recv_look(struct wf_wait *w, ssize_t *result)
     return false;
 }
 
+enum { RECV_HOLDS = 1 }; /* aux_: it gave way before it stood in line, and holds the receiver */
+
+/* It gave way before, and has come back. */
+static void recv_release(weft_future *f)
+{
+    if (wf_likely(!(f->aux_ & RECV_HOLDS)))
+        return;
+    f->aux_ &= ~(uint32_t)RECV_HOLDS;
+    wf_broadcast_receiver_put(wf_wait_of(f)->object);
+}
+
+/* It comes back to the receiver, whether the handle is open then or not. */
+WF_COLD static weft_poll recv_give_way(weft_future *f)
+{
+    struct weft_broadcast_receiver *rx = wf_wait_of(f)->object;
+
+    if (wf_wait_is_placed(f) || f->aux_ & RECV_HOLDS)
+        return WEFT_PENDING;
+    f->aux_ |= RECV_HOLDS;
+    wf_lock(&rx->b->fan.lock);
+    rx->refs++;
+    wf_unlock(&rx->b->fan.lock);
+    return WEFT_PENDING;
+}
+
 /* It does not wait any more, nor hold the receiver. */
 static void recv_leave(weft_future *f)
 {
@@ -194,8 +219,10 @@ static void recv_leave(weft_future *f)
     struct weft_broadcast_receiver *rx = w->object;
     weft_wakeable *target = NULL;
 
-    if (!wf_wait_is_placed(f)) /* it has not even looked */
+    if (!wf_wait_is_placed(f)) {
+        recv_release(f);
         return;
+    }
     wf_lock(&rx->b->fan.lock);
     rx->waiter = NULL;
     if (w->waiter.state == WF_WAITER_QUEUED)
@@ -215,6 +242,7 @@ static weft_poll recv_wait(weft_future *f, const weft_context *cx)
 
     if (wf_wait_poll(f, cx, &o->lock, &o->waiting, recv_look) == WEFT_PENDING) {
         (void)recv_end(rx, 0);
+        recv_release(f); /* in line it holds another one */
         wf_coop_restore();
         return WEFT_PENDING;
     }
@@ -223,6 +251,8 @@ static weft_poll recv_wait(weft_future *f, const weft_context *cx)
     (void)recv_end(rx, 0);
     if (wf_wait_is_placed(f))
         wf_broadcast_receiver_put(rx);
+    else
+        recv_release(f);
     return WEFT_READY;
 }
 
@@ -231,11 +261,12 @@ static weft_poll recv_poll(weft_future *f, weft_context *cx)
     struct wf_wait *w = wf_wait_of(f);
     struct weft_broadcast_receiver *rx = w->object;
 
-    if (!wf_coop_proceed(cx))
-        return WEFT_PENDING;
+    if (wf_unlikely(!wf_coop_proceed(cx)))
+        return recv_give_way(f);
     if (!recv_begin(rx)) {
         f->result = recv_crowded();
-    } else if (!recv_read(rx, (void *)w->words[RECV_VALUE])) { /* NOLINT */
+    } else if (wf_unlikely(f->aux_ & RECV_HOLDS) ||            /* the handle may be closed */
+               !recv_read(rx, (void *)w->words[RECV_VALUE])) { /* NOLINT */
         return recv_wait(f, cx);
     } else {
         if (wf_wait_is_placed(f))

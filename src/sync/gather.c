@@ -364,14 +364,24 @@ static int future_look(weft_future *f, weft_wakeable *target, bool *brought, boo
     return rc;
 }
 
+/* It comes back to the group, whether that was freed or not. */
+WF_COLD static weft_poll gather_give_way(weft_future *f)
+{
+    if (!(f->words[GATHER_FLAGS] & GATHER_HOLDS))
+        /* relaxed: the caller's own keeps it */
+        (void)wf_add_u32(&wf_gather_of_future(f)->refs, 1, WF_RELAXED);
+    f->words[GATHER_FLAGS] |= GATHER_HOLDS;
+    return WEFT_PENDING;
+}
+
 static weft_poll gather_poll(weft_future *f, weft_context *cx)
 {
     weft_wakeable *target = cx->waker_.target_;
     bool brought = false, more;
     int rc;
 
-    if (!(f->words[GATHER_FLAGS] & GATHER_PAID) && !wf_coop_proceed(cx))
-        return WEFT_PENDING;
+    if (!(f->words[GATHER_FLAGS] & GATHER_PAID) && wf_unlikely(!wf_coop_proceed(cx)))
+        return gather_give_way(f);
     while ((rc = future_look(f, target, &brought, &more)) == -EAGAIN && more) {
         if (!brought)
             (void)wf_wakeable_retain(target);
@@ -410,7 +420,7 @@ void wf_gather_drop(weft_future *f)
     struct wf_gather *gt = wf_gather_of_future(f);
     struct wf_sweep s = {0};
 
-    if (!(f->words[GATHER_FLAGS] & GATHER_HOLDS)) /* it gave way before it looked */
+    if (!(f->words[GATHER_FLAGS] & GATHER_HOLDS)) /* it is between two of those that it takes */
         return;
     wf_lock(&gt->group.lock);
     future_leave_locked(f, &s);

@@ -263,9 +263,25 @@ static weft_poll recv_attempt(weft_future *f, weft_context *cx)
     return WEFT_PENDING;
 }
 
+/* The receiver is its own from here on, so that closing the handle leaves the rest to it. */
+WF_COLD static weft_poll recv_give_way(weft_future *f)
+{
+    struct weft_receiver *rx = recv_rx(f);
+
+    if (f->aux_ & RECV_WAITED)
+        return WEFT_PENDING;
+    if (!recv_enter(rx, WF_MPSC_FREE)) {
+        f->result = -EBUSY;
+        return WEFT_READY;
+    }
+    f->aux_ |= RECV_WAITED;
+    recv_leave(rx, WF_MPSC_PENDING);
+    return WEFT_PENDING;
+}
+
 static weft_poll recv_poll(weft_future *f, weft_context *cx)
 {
-    return wf_poll_attempt(f, cx, recv_attempt);
+    return wf_poll_attempt(f, cx, recv_attempt, recv_give_way);
 }
 
 static void recv_drop(weft_future *f)

@@ -243,6 +243,8 @@ static bool room_leave(struct wf_mpsc *c, weft_future *f)
     if (!(f->aux_ & ROOM_HOLDS))
         return false;
     f->aux_ &= ~(uint32_t)ROOM_HOLDS;
+    if (!f->words[ROOM_SINCE]) /* it gave way, and did not wait */
+        return true;
     ticks = wf_ticks() - f->words[ROOM_SINCE];
     c->wait_ticks += ticks;
     if (ticks > c->wait_ticks_max)
@@ -340,6 +342,20 @@ static enum room_step room_step(weft_future *f, weft_wakeable *target, weft_wake
     return ROOM_STEP_READY;
 }
 
+/* It comes back to the channel, whether a sender is left then or not. */
+WF_COLD static weft_poll room_give_way(weft_future *f)
+{
+    struct wf_mpsc *c = room_channel(f);
+
+    if (f->aux_ & ROOM_HOLDS)
+        return WEFT_PENDING;
+    f->aux_ |= ROOM_HOLDS;
+    wf_lock(&c->tx.lock);
+    c->refs++;
+    wf_unlock(&c->tx.lock);
+    return WEFT_PENDING;
+}
+
 static weft_poll room_poll(weft_future *f, weft_context *cx)
 {
     struct wf_mpsc *c = room_channel(f);
@@ -347,8 +363,8 @@ static weft_poll room_poll(weft_future *f, weft_context *cx)
     struct room_todo todo = {0};
     enum room_step step;
 
-    if (!wf_coop_proceed(cx))
-        return WEFT_PENDING;
+    if (wf_unlikely(!wf_coop_proceed(cx)))
+        return room_give_way(f);
     if (f->aux_ & ROOM_TRIED)
         bring = wf_wakeable_retain(target);
     f->aux_ &= ~(uint32_t)ROOM_TRIED;
@@ -378,8 +394,7 @@ static void room_drop(weft_future *f)
     weft_wakeable *old = NULL, *receiver = NULL;
     bool last;
 
-    if (!(f->aux_ & ROOM_HOLDS)) /* it gave way before it looked, and the channel may be gone */
-        return;
+    wf_debug_assert(f->aux_ & ROOM_HOLDS);
     wf_lock(&c->tx.lock);
     if (w->state == WF_WAITER_QUEUED)
         old = wf_waitq_take(&c->room, w, WF_WAITER_IDLE);

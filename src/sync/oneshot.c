@@ -355,9 +355,26 @@ static weft_poll recv_attempt(weft_future *f, weft_context *cx)
     return WEFT_PENDING;
 }
 
+/* The receiving end is its own from here on, so that closing the handle leaves the end to it. */
+WF_COLD static weft_poll recv_give_way(weft_future *f)
+{
+    struct wf_oneshot *o = wf_oneshot_of(f);
+
+    if (f->aux_ & RECV_WAITED)
+        return WEFT_PENDING;
+    /* relaxed, both: as in recv_attempt */
+    if (wf_load_u32(&o->owner, WF_RELAXED) != WF_ONESHOT_FREE) {
+        f->result = -EBUSY;
+        return WEFT_READY;
+    }
+    f->aux_ |= RECV_WAITED;
+    wf_store_u32(&o->owner, WF_ONESHOT_PENDING, WF_RELAXED);
+    return WEFT_PENDING;
+}
+
 static weft_poll recv_poll(weft_future *f, weft_context *cx)
 {
-    return wf_poll_attempt(f, cx, recv_attempt);
+    return wf_poll_attempt(f, cx, recv_attempt, recv_give_way);
 }
 
 static void recv_drop(weft_future *f)

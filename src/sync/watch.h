@@ -7,8 +7,8 @@
  *          one likes, and nobody waits for who reads it. Plain values are copied out without the lock: a
  *          sequence number (words.h) tells when the cell was used again meanwhile. Then a reader tries again, and
  *          soon does it under the lock.
- * OWNS     The channel: the current cell. A receiver's memory: its handle, and each of its futures that has
- *          waited; counted in refs. A receiver holds one reference of the channel, each value that is lent another.
+ * OWNS     The channel: the current cell. A receiver's memory: its handle, and each of its futures that is pending;
+ *          counted in refs. A receiver holds one reference of the channel, each value that is lent another.
  * WHO      Anybody.
  * INVARIANTS
  *     V1   The value of version n lies in a cell whose sequence number says n. Versions grow by one.

@@ -54,10 +54,32 @@ static bool wait_is_over(struct wf_wait *w, uint64_t version, ssize_t *result)
     return false;
 }
 
-/* It has waited, and is not in line any more. */
+enum { WAIT_HOLDS = 1 }; /* aux_: it gave way before it stood in line, and holds the receiver */
+
+/* It comes back to the receiver, whether the handle is open then or not. */
+WF_COLD static weft_poll wait_give_way(weft_future *f)
+{
+    struct weft_watch_receiver *rx = wf_wait_of(f)->object;
+
+    if (wf_wait_is_placed(f) || f->aux_ & WAIT_HOLDS)
+        return WEFT_PENDING;
+    f->aux_ |= WAIT_HOLDS;
+    wf_lock(&rx->w->fan.lock);
+    rx->refs++;
+    wf_unlock(&rx->w->fan.lock);
+    return WEFT_PENDING;
+}
+
+/* It does so: the handle may be closed, which only a look under the lock tells. */
+static bool wait_holds(const weft_future *f)
+{
+    return wf_unlikely((f->aux_ & WAIT_HOLDS) != 0);
+}
+
+/* It has waited or given way, and is not in line any more. */
 static void wait_end(weft_future *f)
 {
-    if (!wf_wait_is_placed(f))
+    if (!wf_wait_is_placed(f) && !wait_holds(f))
         return;
     f->aux_ = 0;
     wf_watch_receiver_put(wf_wait_of(f)->object);
@@ -79,6 +101,11 @@ static weft_poll wait_poll(weft_future *f, const weft_context *cx, wf_wait_look 
     struct weft_watch_receiver *rx = wf_wait_of(f)->object;
 
     if (wf_wait_poll(f, cx, &rx->w->fan.lock, &rx->w->fan.waiting, look) == WEFT_PENDING) {
+        if (wait_holds(f)) {
+            /* In line it holds another one. */
+            f->aux_ &= ~(uint32_t)WAIT_HOLDS;
+            wf_watch_receiver_put(rx);
+        }
         wf_coop_restore();
         return WEFT_PENDING;
     }
@@ -123,9 +150,9 @@ static bool changed_look(struct wf_wait *w, ssize_t *result)
 
 static weft_poll changed_poll(weft_future *f, weft_context *cx)
 {
-    if (!wf_coop_proceed(cx))
-        return WEFT_PENDING;
-    if (!changed_mark(wf_wait_of(f)->object))
+    if (wf_unlikely(!wf_coop_proceed(cx)))
+        return wait_give_way(f);
+    if (wait_holds(f) || !changed_mark(wf_wait_of(f)->object))
         return wait_poll(f, cx, changed_look);
     f->result = 1;
     wait_leave(f);
@@ -261,9 +288,9 @@ static weft_poll condition_poll(weft_future *f, weft_context *cx)
     const struct weft_watch_receiver *rx = w->object;
 
     do {
-        if (!wf_coop_proceed(cx))
-            return WEFT_PENDING;
-        if (wf_watch_version(rx->w) != w->words[WAIT_VERSION]) {
+        if (wf_unlikely(!wf_coop_proceed(cx)))
+            return wait_give_way(f);
+        if (!wait_holds(f) && wf_watch_version(rx->w) != w->words[WAIT_VERSION]) {
             f->result = condition_ask(f);
             if (f->result != 0) {
                 wait_leave(f);

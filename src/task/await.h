@@ -76,12 +76,14 @@ void wf_coop_restore(void);
 /* Spend one unit, if there is one, for what has finished and cannot be put off. */
 void wf_coop_spend(void);
 
-/* The poll of a future of which attempt is all but the budget: the twin of wf_await_attempts. */
+/* The poll of a future of which attempt is all but the budget: the twin of wf_await_attempts. give_way is what it does
+ * when that is spent: it holds what it will come back to, for it is pending. */
 WF_INLINE weft_poll wf_poll_attempt(weft_future *future, weft_context *cx,
-                                    weft_poll (*attempt)(weft_future *future, weft_context *cx))
+                                    weft_poll (*attempt)(weft_future *future, weft_context *cx),
+                                    weft_poll (*give_way)(weft_future *future))
 {
-    if (!wf_coop_proceed(cx))
-        return WEFT_PENDING;
+    if (wf_unlikely(!wf_coop_proceed(cx)))
+        return give_way(future);
     if (attempt(future, cx) == WEFT_READY)
         return WEFT_READY;
     wf_coop_restore();
