@@ -73,6 +73,16 @@ WEFT_API ssize_t weft_join_map_spawn_blocking(weft_join_map *map, weft_key key,
                                               const weft_task_options *options, weft_fn *fn,
                                               void *arg);
 
+/* As weft_join_set_spawn_on and its forms. */
+WEFT_API ssize_t weft_join_map_spawn_on(weft_join_map *map, weft_key key, weft_runtime *rt,
+                                        const weft_task_options *options, weft_fn *fn, void *arg);
+WEFT_API ssize_t weft_join_map_spawn_async_on(weft_join_map *map, weft_key key, weft_runtime *rt,
+                                              const weft_task_options *options,
+                                              const weft_async_type *type, const void *state);
+WEFT_API ssize_t weft_join_map_spawn_blocking_on(weft_join_map *map, weft_key key, weft_runtime *rt,
+                                                 const weft_task_options *options, weft_fn *fn,
+                                                 void *arg);
+
 /* As weft_join_set_next and its forms: 1, 0 (the map is empty), -EAGAIN, -EBUSY, -ESHUTDOWN, ... Cancel-safe. */
 WEFT_API WEFT_MUST_CHECK int weft_join_map_next(weft_join_map *map, weft_join_map_done *done);
 WEFT_API WEFT_MUST_CHECK int weft_join_map_try_next(weft_join_map *map, weft_join_map_done *done);
@@ -131,6 +141,16 @@ WEFT_API ssize_t weft_join_map_spawn_async_at(const char *site, weft_join_map *m
 WEFT_API ssize_t weft_join_map_spawn_blocking_at(const char *site, weft_join_map *map, weft_key key,
                                                  const weft_task_options *options, weft_fn *fn,
                                                  void *arg);
+WEFT_API ssize_t weft_join_map_spawn_on_at(const char *site, weft_join_map *map, weft_key key,
+                                           weft_runtime *rt, const weft_task_options *options,
+                                           weft_fn *fn, void *arg);
+WEFT_API ssize_t weft_join_map_spawn_async_on_at(const char *site, weft_join_map *map, weft_key key,
+                                                 weft_runtime *rt, const weft_task_options *options,
+                                                 const weft_async_type *type, const void *state);
+WEFT_API ssize_t weft_join_map_spawn_blocking_on_at(const char *site, weft_join_map *map,
+                                                    weft_key key, weft_runtime *rt,
+                                                    const weft_task_options *options, weft_fn *fn,
+                                                    void *arg);
 
 #define weft_join_map_spawn(...)           weft_join_map_spawn_at(WEFT_SITE, __VA_ARGS__)
 #define weft_join_map_spawn_copy(...)      weft_join_map_spawn_copy_at(WEFT_SITE, __VA_ARGS__)
@@ -138,6 +158,10 @@ WEFT_API ssize_t weft_join_map_spawn_blocking_at(const char *site, weft_join_map
 #define weft_join_map_spawn_copy_with(...) weft_join_map_spawn_copy_with_at(WEFT_SITE, __VA_ARGS__)
 #define weft_join_map_spawn_async(...)     weft_join_map_spawn_async_at(WEFT_SITE, __VA_ARGS__)
 #define weft_join_map_spawn_blocking(...)  weft_join_map_spawn_blocking_at(WEFT_SITE, __VA_ARGS__)
+#define weft_join_map_spawn_on(...)        weft_join_map_spawn_on_at(WEFT_SITE, __VA_ARGS__)
+#define weft_join_map_spawn_async_on(...)  weft_join_map_spawn_async_on_at(WEFT_SITE, __VA_ARGS__)
+#define weft_join_map_spawn_blocking_on(...) \
+ weft_join_map_spawn_blocking_on_at(WEFT_SITE, __VA_ARGS__)
 
 #ifdef __cplusplus
 }

@@ -90,6 +90,24 @@ WEFT_API ssize_t weft_join_set_spawn_blocking(weft_join_set *set, const weft_tas
                                               weft_fn *fn, void *arg);
 
 /*
+ * weft_join_set_spawn_on - the same on this runtime, wherever the set's other tasks run; also from a plain thread.
+ *
+ * rt       must be there until the task has ended.
+ * options  NULL: the set's defaults. Pinned, from another runtime or thread, is -EINVAL.
+ *
+ * Into a local set: -EINVAL, unless rt is its own. On the blocking pool it awaits a place as
+ * weft_join_set_spawn_blocking.
+ */
+WEFT_API ssize_t weft_join_set_spawn_on(weft_join_set *set, weft_runtime *rt,
+                                        const weft_task_options *options, weft_fn *fn, void *arg);
+WEFT_API ssize_t weft_join_set_spawn_async_on(weft_join_set *set, weft_runtime *rt,
+                                              const weft_task_options *options,
+                                              const weft_async_type *type, const void *state);
+WEFT_API ssize_t weft_join_set_spawn_blocking_on(weft_join_set *set, weft_runtime *rt,
+                                                 const weft_task_options *options, weft_fn *fn,
+                                                 void *arg);
+
+/*
  * weft_join_set_next - wait for the next task that has ended, and take it out of the set.
  *
  * done     may be NULL. In the order of ending; in an ordered set, of spawning.
@@ -219,6 +237,16 @@ WEFT_API ssize_t weft_join_set_spawn_async_at(const char *site, weft_join_set *s
 WEFT_API ssize_t weft_join_set_spawn_blocking_at(const char *site, weft_join_set *set,
                                                  const weft_task_options *options, weft_fn *fn,
                                                  void *arg);
+WEFT_API ssize_t weft_join_set_spawn_on_at(const char *site, weft_join_set *set, weft_runtime *rt,
+                                           const weft_task_options *options, weft_fn *fn,
+                                           void *arg);
+WEFT_API ssize_t weft_join_set_spawn_async_on_at(const char *site, weft_join_set *set,
+                                                 weft_runtime *rt, const weft_task_options *options,
+                                                 const weft_async_type *type, const void *state);
+WEFT_API ssize_t weft_join_set_spawn_blocking_on_at(const char *site, weft_join_set *set,
+                                                    weft_runtime *rt,
+                                                    const weft_task_options *options, weft_fn *fn,
+                                                    void *arg);
 
 #define weft_join_set_spawn(...)           weft_join_set_spawn_at(WEFT_SITE, __VA_ARGS__)
 #define weft_join_set_spawn_copy(...)      weft_join_set_spawn_copy_at(WEFT_SITE, __VA_ARGS__)
@@ -226,6 +254,10 @@ WEFT_API ssize_t weft_join_set_spawn_blocking_at(const char *site, weft_join_set
 #define weft_join_set_spawn_copy_with(...) weft_join_set_spawn_copy_with_at(WEFT_SITE, __VA_ARGS__)
 #define weft_join_set_spawn_async(...)     weft_join_set_spawn_async_at(WEFT_SITE, __VA_ARGS__)
 #define weft_join_set_spawn_blocking(...)  weft_join_set_spawn_blocking_at(WEFT_SITE, __VA_ARGS__)
+#define weft_join_set_spawn_on(...)        weft_join_set_spawn_on_at(WEFT_SITE, __VA_ARGS__)
+#define weft_join_set_spawn_async_on(...)  weft_join_set_spawn_async_on_at(WEFT_SITE, __VA_ARGS__)
+#define weft_join_set_spawn_blocking_on(...) \
+ weft_join_set_spawn_blocking_on_at(WEFT_SITE, __VA_ARGS__)
 
 #ifdef __cplusplus
 }

@@ -48,13 +48,16 @@ WEFT_API void weft_task_tracker_free(weft_task_tracker *tr);
  */
 WEFT_API weft_task *weft_task_tracker_spawn(weft_task_tracker *tr, weft_fn *fn, void *arg);
 
-/* As weft_spawn_copy, weft_spawn_with and weft_spawn_async. A stackless task's state may be 48 bytes smaller than
- * there. */
+/* As weft_spawn_copy, weft_spawn_with, weft_spawn_copy_with and weft_spawn_async. A stackless task's state may be 48
+ * bytes smaller than there. */
 WEFT_API weft_task *weft_task_tracker_spawn_copy(weft_task_tracker *tr, weft_fn *fn,
                                                  const void *args, size_t size);
 WEFT_API weft_task *weft_task_tracker_spawn_with(weft_task_tracker *tr,
                                                  const weft_task_options *options, weft_fn *fn,
                                                  void *arg);
+WEFT_API weft_task *weft_task_tracker_spawn_copy_with(weft_task_tracker *tr,
+                                                      const weft_task_options *options, weft_fn *fn,
+                                                      const void *args, size_t size);
 WEFT_API weft_task *weft_task_tracker_spawn_async(weft_task_tracker *tr,
                                                   const weft_async_type *type, const void *state);
 
@@ -63,16 +66,27 @@ WEFT_API weft_task *weft_task_tracker_spawn_blocking(weft_task_tracker *tr,
                                                      const weft_task_options *options, weft_fn *fn,
                                                      void *arg);
 
-/* Detached: as weft_go and weft_go_copy. 0, -ENOMEM, -EPERM (outside a task), -EINVAL. */
+/* Detached: as weft_go, weft_go_copy, weft_go_with and weft_go_async. 0, -ENOMEM, -EPERM (outside a task), -EINVAL. */
 WEFT_API int weft_task_tracker_go(weft_task_tracker *tr, weft_fn *fn, void *arg);
 WEFT_API int weft_task_tracker_go_copy(weft_task_tracker *tr, weft_fn *fn, const void *args,
                                        size_t size);
 
-/* As weft_spawn_on: from a plain thread, or into another runtime. */
+WEFT_API int weft_task_tracker_go_with(weft_task_tracker *tr, const weft_task_options *options,
+                                       weft_fn *fn, void *arg);
+WEFT_API int weft_task_tracker_go_async(weft_task_tracker *tr, const weft_async_type *type,
+                                        const void *state);
+
+/* As weft_spawn_on and weft_spawn_async_on: from a plain thread, or into another runtime. */
 WEFT_API WEFT_MUST_CHECK int weft_task_tracker_spawn_on(weft_task_tracker *tr, weft_runtime *rt,
                                                         weft_task **t,
                                                         const weft_task_options *options,
                                                         weft_fn *fn, void *arg);
+
+WEFT_API WEFT_MUST_CHECK int weft_task_tracker_spawn_async_on(weft_task_tracker *tr,
+                                                              weft_runtime *rt, weft_task **t,
+                                                              const weft_task_options *options,
+                                                              const weft_async_type *type,
+                                                              const void *state);
 
 /* As weft_spawn_blocking_on. */
 WEFT_API WEFT_MUST_CHECK int weft_task_tracker_spawn_blocking_on(weft_task_tracker *tr,
@@ -122,6 +136,17 @@ WEFT_API weft_task *weft_task_tracker_spawn_copy_at(const char *site, weft_task_
 WEFT_API weft_task *weft_task_tracker_spawn_with_at(const char *site, weft_task_tracker *tr,
                                                     const weft_task_options *options, weft_fn *fn,
                                                     void *arg);
+WEFT_API weft_task *weft_task_tracker_spawn_copy_with_at(const char *site, weft_task_tracker *tr,
+                                                         const weft_task_options *options,
+                                                         weft_fn *fn, const void *args,
+                                                         size_t size);
+WEFT_API int weft_task_tracker_go_with_at(const char *site, weft_task_tracker *tr,
+                                          const weft_task_options *options, weft_fn *fn, void *arg);
+WEFT_API int weft_task_tracker_go_async_at(const char *site, weft_task_tracker *tr,
+                                           const weft_async_type *type, const void *state);
+WEFT_API WEFT_MUST_CHECK int weft_task_tracker_spawn_async_on_at(
+    const char *site, weft_task_tracker *tr, weft_runtime *rt, weft_task **t,
+    const weft_task_options *options, const weft_async_type *type, const void *state);
 WEFT_API weft_task *weft_task_tracker_spawn_async_at(const char *site, weft_task_tracker *tr,
                                                      const weft_async_type *type,
                                                      const void *state);
@@ -146,6 +171,12 @@ WEFT_API WEFT_MUST_CHECK int weft_task_tracker_spawn_blocking_on_at(
 #define weft_task_tracker_spawn_async(...) weft_task_tracker_spawn_async_at(WEFT_SITE, __VA_ARGS__)
 #define weft_task_tracker_spawn_blocking(...) \
  weft_task_tracker_spawn_blocking_at(WEFT_SITE, __VA_ARGS__)
+#define weft_task_tracker_spawn_copy_with(...) \
+ weft_task_tracker_spawn_copy_with_at(WEFT_SITE, __VA_ARGS__)
+#define weft_task_tracker_go_with(...)  weft_task_tracker_go_with_at(WEFT_SITE, __VA_ARGS__)
+#define weft_task_tracker_go_async(...) weft_task_tracker_go_async_at(WEFT_SITE, __VA_ARGS__)
+#define weft_task_tracker_spawn_async_on(...) \
+ weft_task_tracker_spawn_async_on_at(WEFT_SITE, __VA_ARGS__)
 #define weft_task_tracker_go(...)       weft_task_tracker_go_at(WEFT_SITE, __VA_ARGS__)
 #define weft_task_tracker_go_copy(...)  weft_task_tracker_go_copy_at(WEFT_SITE, __VA_ARGS__)
 #define weft_task_tracker_spawn_on(...) weft_task_tracker_spawn_on_at(WEFT_SITE, __VA_ARGS__)

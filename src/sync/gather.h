@@ -110,6 +110,11 @@ int wf_join_set_new(const char *call, weft_join_set **set, const weft_join_set_o
                     bool local);
 struct wf_group *wf_join_set_group(const weft_join_set *set);
 
+/* What each way to spawn into one comes down to; options NULL: the set's defaults. */
+WF_SUSPENDS ssize_t wf_join_set_spawn(const char *call, weft_join_set *set, const char *site,
+                                      const weft_task_options *options,
+                                      struct wf_group_spawn *what);
+
 /* Give the handle up: cancel, after grace, and wait where that is possible. 0, or -ETIMEDOUT: not all ended within
  * grace. */
 WF_SUSPENDS int wf_gather_free(struct wf_gather *gt, uint64_t grace);

@@ -25,10 +25,11 @@ void wf_group_init(struct wf_group *g, const struct wf_group_kind *kind)
 /* --- spawning --- */
 
 /* Where to, and what has to be held for it. */
-static int group_destination(const struct wf_group *g, const char *call, struct wf_birth *b)
+static int group_destination(const struct wf_group *g, const char *call,
+                             const struct wf_group_spawn *what, struct wf_birth *b)
 {
     b->th = wf_thread_self();
-    b->rt = g->rt ? g->rt : b->th ? wf_runtime_of(b->th->sched) : NULL;
+    b->rt = what->rt ? what->rt : g->rt ? g->rt : b->th ? wf_runtime_of(b->th->sched) : NULL;
     if (!b->rt) {
         (void)wf_misuse(-EPERM, "%s: called outside a task, and no runtime was given", call);
         return -EPERM;
@@ -67,6 +68,8 @@ static int group_check_place(const struct wf_group *g, const char *call, const s
                              struct wf_group_spawn *what)
 {
     what->task.pin = g->pin;
+    if (wf_unlikely(g->local && b->rt != g->rt))
+        return wf_misuse(-EINVAL, "%s: the tasks of a local set are on its own runtime", call);
     if (wf_unlikely(b->blocking && g->local))
         return wf_misuse(-EINVAL, "%s: the tasks of a local set cannot be on the blocking pool",
                          call);
@@ -93,7 +96,7 @@ int wf_group_conceive(struct wf_group *g, const char *call, struct wf_group_spaw
     if (wf_unlikely(rc != 0))
         return rc;
     b->blocking = what->blocking;
-    rc = group_destination(g, call, b);
+    rc = group_destination(g, call, what, b);
     if (wf_likely(rc == 0))
         rc = group_check_place(g, call, b, what);
     if (wf_unlikely(rc != 0))

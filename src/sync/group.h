@@ -90,6 +90,7 @@ void wf_group_init(struct wf_group *g, const struct wf_group_kind *kind);
  */
 struct wf_group_spawn {
     struct wf_spawn task; /* `behind` is filled in */
+    weft_runtime *rt;     /* where it runs; NULL: where the children of the group do */
     bool blocking;        /* on the blocking pool */
     uint64_t tag;
 };

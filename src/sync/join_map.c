@@ -13,7 +13,7 @@
  * LOCKS    The group's guards the tables. They are allocated and freed outside of it.
  * TESTS    tests/api/test_join_map.c, tests/model/test_join_map.c, tests/fault/test_group.c
  */
-#include "sync/gather.h"
+#include "sync/join_map.h"
 
 #include "base/hash.h"
 #include "base/log.h"
@@ -23,7 +23,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <weft/join_map.h>
 
 #ifndef WF_MAP_FIRST     /* a test build has fewer */
 # define WF_MAP_FIRST 16 /* buckets at first */
@@ -322,8 +321,8 @@ static ssize_t map_spawn_entry(struct weft_join_map *m, struct wf_birth *b, weft
     return id;
 }
 
-static ssize_t map_spawn(const char *call, weft_join_map *map, weft_key key, const char *site,
-                         const weft_task_options *options, struct wf_group_spawn *what)
+ssize_t wf_join_map_spawn(const char *call, weft_join_map *map, weft_key key, const char *site,
+                          const weft_task_options *options, struct wf_group_spawn *what)
 {
     weft_task_options o;
     struct wf_birth b;
@@ -340,58 +339,6 @@ static ssize_t map_spawn(const char *call, weft_join_map *map, weft_key key, con
     rc = wf_group_conceive(&map->gather.group, call, what,
                            sizeof(struct entry) + (key.bytes ? key.number : 0), &b);
     return rc != 0 ? rc : map_spawn_entry(map, &b, key);
-}
-
-ssize_t weft_join_map_spawn_at(const char *site, weft_join_map *map, weft_key key, weft_fn *fn,
-                               void *arg)
-{
-    struct wf_group_spawn what = {.task = {.fn = fn, .arg = arg}};
-
-    return map_spawn("weft_join_map_spawn", map, key, site, NULL, &what);
-}
-
-ssize_t weft_join_map_spawn_copy_at(const char *site, weft_join_map *map, weft_key key, weft_fn *fn,
-                                    const void *args, size_t size)
-{
-    struct wf_group_spawn what = {.task = {.fn = fn, .copy = args, .copy_size = size}};
-
-    return map_spawn("weft_join_map_spawn_copy", map, key, site, NULL, &what);
-}
-
-ssize_t weft_join_map_spawn_with_at(const char *site, weft_join_map *map, weft_key key,
-                                    const weft_task_options *options, weft_fn *fn, void *arg)
-{
-    struct wf_group_spawn what = {.task = {.fn = fn, .arg = arg}};
-
-    return map_spawn("weft_join_map_spawn_with", map, key, site, options, &what);
-}
-
-/* NOLINTNEXTLINE(readability-function-size): what is asked for, and from where */
-ssize_t weft_join_map_spawn_copy_with_at(const char *site, weft_join_map *map, weft_key key,
-                                         const weft_task_options *options, weft_fn *fn,
-                                         const void *args, size_t size)
-{
-    struct wf_group_spawn what = {.task = {.fn = fn, .copy = args, .copy_size = size}};
-
-    return map_spawn("weft_join_map_spawn_copy_with", map, key, site, options, &what);
-}
-
-ssize_t weft_join_map_spawn_async_at(const char *site, weft_join_map *map, weft_key key,
-                                     const weft_async_type *type, const void *state)
-{
-    static const weft_async_type none;
-    const weft_async_type *t = type ? type : &none;
-    struct wf_group_spawn what = {.task = {.async = t, .copy = state, .copy_size = t->size}};
-
-    return map_spawn("weft_join_map_spawn_async", map, key, site, NULL, &what);
-}
-
-ssize_t weft_join_map_spawn_blocking_at(const char *site, weft_join_map *map, weft_key key,
-                                        const weft_task_options *options, weft_fn *fn, void *arg)
-{
-    struct wf_group_spawn what = {.task = {.fn = fn, .arg = arg}, .blocking = true};
-
-    return map_spawn("weft_join_map_spawn_blocking", map, key, site, options, &what);
 }
 
 /* --- taking --- */
@@ -655,44 +602,8 @@ void weft_join_map_free(weft_join_map *map)
     (void)weft_join_map_free_after(map, 0);
 }
 
-/* The functions behind the macros of the same name. */
+/* The function behind the macro of the same name. */
 int(weft_join_map_get_info)(const weft_join_map *map, weft_join_set_info *info)
 {
     return weft_join_map_get_info_sized(map, info, sizeof(*info));
-}
-
-ssize_t(weft_join_map_spawn)(weft_join_map *map, weft_key key, weft_fn *fn, void *arg)
-{
-    return weft_join_map_spawn_at(NULL, map, key, fn, arg);
-}
-
-ssize_t(weft_join_map_spawn_copy)(weft_join_map *map, weft_key key, weft_fn *fn, const void *args,
-                                  size_t size)
-{
-    return weft_join_map_spawn_copy_at(NULL, map, key, fn, args, size);
-}
-
-ssize_t(weft_join_map_spawn_with)(weft_join_map *map, weft_key key,
-                                  const weft_task_options *options, weft_fn *fn, void *arg)
-{
-    return weft_join_map_spawn_with_at(NULL, map, key, options, fn, arg);
-}
-
-ssize_t(weft_join_map_spawn_copy_with)(weft_join_map *map, weft_key key,
-                                       const weft_task_options *options, weft_fn *fn,
-                                       const void *args, size_t size)
-{
-    return weft_join_map_spawn_copy_with_at(NULL, map, key, options, fn, args, size);
-}
-
-ssize_t(weft_join_map_spawn_async)(weft_join_map *map, weft_key key, const weft_async_type *type,
-                                   const void *state)
-{
-    return weft_join_map_spawn_async_at(NULL, map, key, type, state);
-}
-
-ssize_t(weft_join_map_spawn_blocking)(weft_join_map *map, weft_key key,
-                                      const weft_task_options *options, weft_fn *fn, void *arg)
-{
-    return weft_join_map_spawn_blocking_at(NULL, map, key, options, fn, arg);
 }

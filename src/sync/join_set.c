@@ -111,8 +111,8 @@ static bool set_check(const weft_join_set *set, const char *call)
 
 /* --- spawning --- */
 
-static ssize_t set_spawn(const char *call, weft_join_set *set, const char *site,
-                         const weft_task_options *options, struct wf_group_spawn *what)
+ssize_t wf_join_set_spawn(const char *call, weft_join_set *set, const char *site,
+                          const weft_task_options *options, struct wf_group_spawn *what)
 {
     weft_task_options o;
 
@@ -123,56 +123,6 @@ static ssize_t set_spawn(const char *call, weft_join_set *set, const char *site,
     what->task.options = &o;
     what->tag = options ? options->tag : (uint64_t)(uintptr_t)what->task.arg;
     return wf_group_spawn(&set->gather.group, call, what);
-}
-
-ssize_t weft_join_set_spawn_at(const char *site, weft_join_set *set, weft_fn *fn, void *arg)
-{
-    struct wf_group_spawn what = {.task = {.fn = fn, .arg = arg}};
-
-    return set_spawn("weft_join_set_spawn", set, site, NULL, &what);
-}
-
-ssize_t weft_join_set_spawn_copy_at(const char *site, weft_join_set *set, weft_fn *fn,
-                                    const void *args, size_t size)
-{
-    struct wf_group_spawn what = {.task = {.fn = fn, .copy = args, .copy_size = size}};
-
-    return set_spawn("weft_join_set_spawn_copy", set, site, NULL, &what);
-}
-
-ssize_t weft_join_set_spawn_with_at(const char *site, weft_join_set *set,
-                                    const weft_task_options *options, weft_fn *fn, void *arg)
-{
-    struct wf_group_spawn what = {.task = {.fn = fn, .arg = arg}};
-
-    return set_spawn("weft_join_set_spawn_with", set, site, options, &what);
-}
-
-ssize_t weft_join_set_spawn_copy_with_at(const char *site, weft_join_set *set,
-                                         const weft_task_options *options, weft_fn *fn,
-                                         const void *args, size_t size)
-{
-    struct wf_group_spawn what = {.task = {.fn = fn, .copy = args, .copy_size = size}};
-
-    return set_spawn("weft_join_set_spawn_copy_with", set, site, options, &what);
-}
-
-ssize_t weft_join_set_spawn_async_at(const char *site, weft_join_set *set,
-                                     const weft_async_type *type, const void *state)
-{
-    static const weft_async_type none;
-    const weft_async_type *t = type ? type : &none;
-    struct wf_group_spawn what = {.task = {.async = t, .copy = state, .copy_size = t->size}};
-
-    return set_spawn("weft_join_set_spawn_async", set, site, NULL, &what);
-}
-
-ssize_t weft_join_set_spawn_blocking_at(const char *site, weft_join_set *set,
-                                        const weft_task_options *options, weft_fn *fn, void *arg)
-{
-    struct wf_group_spawn what = {.task = {.fn = fn, .arg = arg}, .blocking = true};
-
-    return set_spawn("weft_join_set_spawn_blocking", set, site, options, &what);
 }
 
 /* --- taking --- */
@@ -361,42 +311,8 @@ int weft_join_set_get_info_sized(const weft_join_set *set, weft_join_set_info *i
     return 0;
 }
 
-/* The functions behind the macros of the same name. */
+/* The function behind the macro of the same name. */
 int(weft_join_set_get_info)(const weft_join_set *set, weft_join_set_info *info)
 {
     return weft_join_set_get_info_sized(set, info, sizeof(*info));
-}
-
-ssize_t(weft_join_set_spawn)(weft_join_set *set, weft_fn *fn, void *arg)
-{
-    return weft_join_set_spawn_at(NULL, set, fn, arg);
-}
-
-ssize_t(weft_join_set_spawn_copy)(weft_join_set *set, weft_fn *fn, const void *args, size_t size)
-{
-    return weft_join_set_spawn_copy_at(NULL, set, fn, args, size);
-}
-
-ssize_t(weft_join_set_spawn_with)(weft_join_set *set, const weft_task_options *options, weft_fn *fn,
-                                  void *arg)
-{
-    return weft_join_set_spawn_with_at(NULL, set, options, fn, arg);
-}
-
-ssize_t(weft_join_set_spawn_copy_with)(weft_join_set *set, const weft_task_options *options,
-                                       weft_fn *fn, const void *args, size_t size)
-{
-    return weft_join_set_spawn_copy_with_at(NULL, set, options, fn, args, size);
-}
-
-ssize_t(weft_join_set_spawn_async)(weft_join_set *set, const weft_async_type *type,
-                                   const void *state)
-{
-    return weft_join_set_spawn_async_at(NULL, set, type, state);
-}
-
-ssize_t(weft_join_set_spawn_blocking)(weft_join_set *set, const weft_task_options *options,
-                                      weft_fn *fn, void *arg)
-{
-    return weft_join_set_spawn_blocking_at(NULL, set, options, fn, arg);
 }

@@ -125,6 +125,19 @@ weft_task *weft_task_tracker_spawn_with_at(const char *site, weft_task_tracker *
     return t;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): one parameter more than weft_spawn_copy_with_at */
+weft_task *weft_task_tracker_spawn_copy_with_at(const char *site, weft_task_tracker *tr,
+                                                const weft_task_options *options, weft_fn *fn,
+                                                const void *args, size_t size)
+{
+    weft_task_options o = wf_spawn_sited(site, options);
+    struct wf_spawn p = {.options = &o, .fn = fn, .copy = args, .copy_size = size};
+    weft_task *t = NULL;
+
+    (void)tracked_spawn("weft_task_tracker_spawn_copy_with", tr, &p, &t);
+    return t;
+}
+
 weft_task *weft_task_tracker_spawn_async_at(const char *site, weft_task_tracker *tr,
                                             const weft_async_type *type, const void *state)
 {
@@ -152,6 +165,25 @@ int weft_task_tracker_go_copy_at(const char *site, weft_task_tracker *tr, weft_f
     struct wf_spawn p = {.options = &o, .fn = fn, .copy = args, .copy_size = size};
 
     return tracked_spawn("weft_task_tracker_go_copy", tr, &p, NULL);
+}
+
+int weft_task_tracker_go_with_at(const char *site, weft_task_tracker *tr,
+                                 const weft_task_options *options, weft_fn *fn, void *arg)
+{
+    weft_task_options o = wf_spawn_sited(site, options);
+    struct wf_spawn p = {.options = &o, .fn = fn, .arg = arg};
+
+    return tracked_spawn("weft_task_tracker_go_with", tr, &p, NULL);
+}
+
+int weft_task_tracker_go_async_at(const char *site, weft_task_tracker *tr,
+                                  const weft_async_type *type, const void *state)
+{
+    weft_task_options o = {.site = site};
+    struct wf_spawn p = {
+        .options = &o, .async = type, .copy = state, .copy_size = type ? type->size : 0};
+
+    return tracked_spawn("weft_task_tracker_go_async", tr, &p, NULL);
 }
 
 weft_task *weft_task_tracker_spawn_blocking_at(const char *site, weft_task_tracker *tr,
@@ -183,26 +215,47 @@ weft_task *weft_task_tracker_spawn_blocking_at(const char *site, weft_task_track
     return t;
 }
 
+/* From a plain thread, or into another runtime. */
+static int tracked_spawn_on(const char *call, weft_task_tracker *tr, weft_runtime *rt,
+                            struct wf_spawn *p, weft_task **t)
+{
+    int rc = wf_runtime_check_outside(rt, call);
+
+    if (rc < 0)
+        return rc;
+    if (!tr)
+        return wf_misuse(-EINVAL, "%s: the tracker is NULL", call);
+    p->behind = sizeof(struct tracked);
+    rc = wf_spawn_check(call, p);
+    if (rc < 0)
+        return rc;
+    rc = wf_runtime_spawn_begin(rt);
+    if (rc < 0)
+        return rc;
+    return wf_runtime_spawn_end(rt, tracked_start(tr, &rt->sched, p, false, t));
+}
+
 /* NOLINTNEXTLINE(readability-function-size): one parameter more than weft_spawn_on_at */
 int weft_task_tracker_spawn_on_at(const char *site, weft_task_tracker *tr, weft_runtime *rt,
                                   weft_task **t, const weft_task_options *options, weft_fn *fn,
                                   void *arg)
 {
     weft_task_options o = wf_spawn_sited(site, options);
-    struct wf_spawn p = {.options = &o, .fn = fn, .arg = arg, .behind = sizeof(struct tracked)};
-    int rc = wf_runtime_check_outside(rt, "weft_task_tracker_spawn_on");
+    struct wf_spawn p = {.options = &o, .fn = fn, .arg = arg};
 
-    if (rc < 0)
-        return rc;
-    if (!tr)
-        return wf_misuse(-EINVAL, "weft_task_tracker_spawn_on: the tracker is NULL");
-    rc = wf_spawn_check("weft_task_tracker_spawn_on", &p);
-    if (rc < 0)
-        return rc;
-    rc = wf_runtime_spawn_begin(rt);
-    if (rc < 0)
-        return rc;
-    return wf_runtime_spawn_end(rt, tracked_start(tr, &rt->sched, &p, false, t));
+    return tracked_spawn_on("weft_task_tracker_spawn_on", tr, rt, &p, t);
+}
+
+/* NOLINTNEXTLINE(readability-function-size): one parameter more than weft_spawn_async_on_at */
+int weft_task_tracker_spawn_async_on_at(const char *site, weft_task_tracker *tr, weft_runtime *rt,
+                                        weft_task **t, const weft_task_options *options,
+                                        const weft_async_type *type, const void *state)
+{
+    weft_task_options o = wf_spawn_sited(site, options);
+    struct wf_spawn p = {
+        .options = &o, .async = type, .copy = state, .copy_size = type ? type->size : 0};
+
+    return tracked_spawn_on("weft_task_tracker_spawn_async_on", tr, rt, &p, t);
 }
 
 /* NOLINTNEXTLINE(readability-function-size): one parameter more than weft_spawn_blocking_on_at */
@@ -251,6 +304,13 @@ weft_task *(weft_task_tracker_spawn_with)(weft_task_tracker *tr, const weft_task
     return weft_task_tracker_spawn_with_at(NULL, tr, options, fn, arg);
 }
 
+weft_task *(weft_task_tracker_spawn_copy_with)(weft_task_tracker *tr,
+                                               const weft_task_options *options, weft_fn *fn,
+                                               const void *args, size_t size)
+{
+    return weft_task_tracker_spawn_copy_with_at(NULL, tr, options, fn, args, size);
+}
+
 weft_task *(weft_task_tracker_spawn_async)(weft_task_tracker *tr, const weft_async_type *type,
                                            const void *state)
 {
@@ -272,6 +332,25 @@ int(weft_task_tracker_go)(weft_task_tracker *tr, weft_fn *fn, void *arg)
 int(weft_task_tracker_go_copy)(weft_task_tracker *tr, weft_fn *fn, const void *args, size_t size)
 {
     return weft_task_tracker_go_copy_at(NULL, tr, fn, args, size);
+}
+
+int(weft_task_tracker_go_with)(weft_task_tracker *tr, const weft_task_options *options, weft_fn *fn,
+                               void *arg)
+{
+    return weft_task_tracker_go_with_at(NULL, tr, options, fn, arg);
+}
+
+int(weft_task_tracker_go_async)(weft_task_tracker *tr, const weft_async_type *type,
+                                const void *state)
+{
+    return weft_task_tracker_go_async_at(NULL, tr, type, state);
+}
+
+int(weft_task_tracker_spawn_async_on)(weft_task_tracker *tr, weft_runtime *rt, weft_task **t,
+                                      const weft_task_options *options, const weft_async_type *type,
+                                      const void *state)
+{
+    return weft_task_tracker_spawn_async_on_at(NULL, tr, rt, t, options, type, state);
 }
 
 int(weft_task_tracker_spawn_on)(weft_task_tracker *tr, weft_runtime *rt, weft_task **t,

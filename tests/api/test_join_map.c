@@ -278,6 +278,19 @@ static int all_ways(void *arg)
     CHECK(weft_join_map_spawn_blocking(map, number(1), NULL, returns_it, as_arg(6)) > 0);
     CHECK_EQ(1, weft_join_map_next(map, &done));
     CHECK_EQ(6, done.result);
+    CHECK(weft_join_map_spawn_on(map, number(1), weft_runtime_current(), &tagged, returns_it,
+                                 as_arg(7)) > 0);
+    CHECK_EQ(1, weft_join_map_next(map, &done));
+    CHECK(done.result == 7 && done.tag == 99);
+    CHECK(weft_join_map_spawn_async_on(map, number(1), weft_runtime_current(), NULL, &echo_type,
+                                       &echo) > 0);
+    CHECK_EQ(1, weft_join_map_next(map, &done));
+    CHECK_EQ(5, done.result);
+    CHECK(weft_join_map_spawn_blocking_on(map, number(1), weft_runtime_current(), NULL, returns_it,
+                                          as_arg(8)) > 0);
+    CHECK_EQ(1, weft_join_map_next(map, &done));
+    CHECK_EQ(8, done.result);
+    CHECK_EQ(-EINVAL, weft_join_map_spawn_on(map, number(1), NULL, NULL, returns_it, NULL));
     CHECK((weft_join_map_spawn)(map, number(1), panics, NULL) > 0);
     CHECK_EQ(1, weft_join_map_next(map, &done));
     CHECK_EQ(-EOWNERDEAD, done.result);

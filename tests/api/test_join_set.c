@@ -231,6 +231,86 @@ TEST(all_ways_to_spawn_lead_into_the_set)
 
 END_TEST
 
+static int runs_there(void *arg)
+{
+    return weft_runtime_current() == arg ? 1 : 0;
+}
+
+static weft_poll there_poll(void *self, weft_context *cx)
+{
+    struct echo_state *s = self;
+
+    (void)cx;
+    return weft_async_return(&s->async, weft_runtime_current() ? s->value : 0);
+}
+
+static int never_called(void *arg)
+{
+    (void)arg;
+    test_failed(__FILE__, __LINE__, "it was not to be started");
+}
+
+static const weft_async_type there_type = {.poll = there_poll, .size = sizeof(struct echo_state)};
+
+/* One set, tasks on two runtimes. */
+static int on_another(void *arg)
+{
+    const weft_task_options tagged = {.tag = 9}, pinned = {.pinned = true};
+    const struct echo_state echo = {.value = 1};
+    weft_runtime *here = weft_runtime_current(), *there = arg;
+    weft_join_set *set = weft_join_set_new(), *local = weft_local_set_new();
+    weft_join_done done;
+    uint64_t tags = 0;
+    int ended = 0;
+
+    CHECK(weft_join_set_spawn_on(set, there, NULL, runs_there, there) > 0);
+    CHECK(weft_join_set_spawn_on(set, here, &tagged, runs_there, here) > 0);
+    CHECK(weft_join_set_spawn_async_on(set, there, &tagged, &there_type, &echo) > 0);
+    CHECK(weft_join_set_spawn_blocking_on(set, there, NULL, blocks, as_arg(1)) > 0);
+    CHECK(weft_join_set_spawn(set, runs_there, here) > 0);
+    CHECK((weft_join_set_spawn_on)(set, there, NULL, runs_there, there) > 0);
+    for (; weft_join_set_next(set, &done) > 0; ended++) {
+        CHECK_EQ(1, done.result);
+        tags += done.tag == 9;
+    }
+    CHECK_EQ(6, ended);
+    CHECK_EQ(2, tags);
+    CHECK_EQ(-EINVAL, weft_join_set_spawn_on(set, NULL, NULL, never_called, NULL));
+    CHECK_EQ(-EINVAL, weft_join_set_spawn_on(NULL, there, NULL, never_called, NULL));
+    CHECK_EQ(-EINVAL, weft_join_set_spawn_on(set, there, &pinned, never_called, NULL));
+    CHECK_EQ(-EINVAL, weft_join_set_spawn_async_on(set, there, NULL, NULL, NULL));
+    /* A local set's are on one thread. */
+    CHECK_EQ(-EINVAL, weft_join_set_spawn_on(local, there, NULL, never_called, NULL));
+    CHECK(weft_join_set_spawn_on(local, here, NULL, runs_there, here) > 0);
+    CHECK_EQ(1, weft_join_set_next(local, &done));
+    CHECK_EQ(1, done.result);
+    /* They are cancelled with the set. */
+    for (int i = 0; i < 10; i++)
+        CHECK(weft_join_set_spawn_on(set, there, NULL, waits, NULL) > 0);
+    weft_join_set_free(set);
+    weft_join_set_free(local);
+    return 0;
+}
+
+TEST(a_set_has_tasks_on_more_than_one_runtime)
+{
+    weft_runtime *there = test_runtime_new(&test_flavours[2]);
+    weft_join_set *set = weft_join_set_new();
+    weft_join_done done;
+
+    test_run(on_another, there);
+    /* From a plain thread, into a set that has no runtime of its own. */
+    CHECK(weft_join_set_spawn_on(set, there, NULL, runs_there, there) > 0);
+    CHECK_EQ(1, weft_join_set_next_blocking(set, &done));
+    CHECK_EQ(1, done.result);
+    CHECK_EQ(0, weft_runtime_shutdown(there, WEFT_SECS(10)));
+    CHECK_EQ(-ESHUTDOWN, weft_join_set_spawn_on(set, there, NULL, never_called, NULL));
+    weft_join_set_free(set);
+    weft_runtime_free(there);
+}
+
+END_TEST
+
 struct tree {
     weft_join_set *set;
     atomic_int count;
@@ -487,6 +567,7 @@ END_TEST
 TEST_MAIN("join_set", each_task_is_given_once_and_then_the_set_is_empty,
           tasks_are_given_in_the_order_of_ending,
           an_ordered_set_gives_tasks_in_the_order_of_spawning, all_ways_to_spawn_lead_into_the_set,
-          tasks_spawn_into_their_own_set, children_inherit_task_locals, one_task_at_a_time_waits,
+          a_set_has_tasks_on_more_than_one_runtime, tasks_spawn_into_their_own_set,
+          children_inherit_task_locals, one_task_at_a_time_waits,
           who_waits_is_told_that_the_set_is_empty, who_gives_up_loses_no_task,
           a_plain_thread_uses_a_set_that_has_a_runtime)

@@ -149,6 +149,11 @@ static void refuse_null_trackers(void)
     CHECK(weft_task_tracker_spawn_copy(tr, return_zero, NULL, 1) == NULL);
     CHECK(weft_task_tracker_spawn_copy(tr, return_zero, bytes, sizeof(bytes)) == NULL);
     CHECK(weft_task_tracker_spawn_with(tr, &small, return_zero, NULL) == NULL);
+    CHECK(weft_task_tracker_spawn_copy_with(tr, &small, return_zero, NULL, 0) == NULL);
+    CHECK(weft_task_tracker_spawn_copy_with(NULL, NULL, return_zero, NULL, 0) == NULL);
+    CHECK_EQ(-EINVAL, weft_task_tracker_go_with(tr, &small, return_zero, NULL));
+    CHECK_EQ(-EINVAL, weft_task_tracker_go_async(tr, NULL, &state));
+    CHECK_EQ(-EINVAL, weft_task_tracker_spawn_async_on(tr, NULL, &t, NULL, &empty, &state));
     CHECK(weft_task_tracker_spawn_async(tr, NULL, &state) == NULL);
     CHECK(weft_task_tracker_spawn_async(tr, &empty, NULL) == NULL);
     CHECK(weft_task_tracker_spawn_blocking(NULL, NULL, return_zero, NULL) == NULL);

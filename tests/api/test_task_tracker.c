@@ -82,7 +82,7 @@ static int counts(void *arg)
     struct work w = {.go = WEFT_NOTIFY_INIT}, *copy = &w;
     struct stackless s = {.work = &w};
     weft_task_options named = {.name = "named"};
-    weft_task *t[6];
+    weft_task *t[8];
 
     (void)arg;
     CHECK(same == tr);
@@ -92,16 +92,23 @@ static int counts(void *arg)
     t[3] = weft_task_tracker_spawn_async(tr, &stackless_type, &s);
     t[4] = weft_task_tracker_spawn_blocking(tr, NULL, blocks, &w);
     CHECK_EQ(0, weft_task_tracker_spawn_on(tr, weft_runtime_current(), &t[5], NULL, works, &w));
+    t[6] = weft_task_tracker_spawn_copy_with(tr, &named, works_copy, &copy, sizeof(copy));
+    CHECK_EQ(0, weft_task_tracker_spawn_async_on(tr, weft_runtime_current(), &t[7], &named,
+                                                 &stackless_type, &s));
+    CHECK_EQ(0, weft_task_tracker_go_with(tr, &named, works, &w));
+    CHECK_EQ(0, weft_task_tracker_go_async(tr, &stackless_type, &s));
     CHECK_EQ(0, weft_task_tracker_go(tr, works, &w));
     CHECK_EQ(0, weft_task_tracker_go_copy(tr, works_copy, &copy, sizeof(copy)));
     CHECK_STR("named", weft_task_name(t[2]));
-    CHECK_EQ(8, weft_task_tracker_len(tr));
+    CHECK_STR("named", weft_task_name(t[6]));
+    CHECK_STR("named", weft_task_name(t[7]));
+    CHECK_EQ(12, weft_task_tracker_len(tr));
     CHECK(!weft_task_tracker_is_empty(tr));
     weft_cancel(t[0]);
     /* It has ended, and then the tracker is told. */
-    while (weft_task_tracker_len(tr) == 8)
+    while (weft_task_tracker_len(tr) == 12)
         CHECK_EQ(0, weft_yield());
-    CHECK_EQ(7, weft_task_tracker_len(tr));
+    CHECK_EQ(11, weft_task_tracker_len(tr));
     CHECK(weft_is_finished(t[0]));
     CHECK(weft_task_tracker_close(tr));
     CHECK(!weft_task_tracker_close(tr));
@@ -112,15 +119,15 @@ static int counts(void *arg)
     }
     CHECK_EQ(0, weft_task_tracker_wait(tr));
     /* Each has ended, and can be joined. */
-    for (int i = 0; i < 6; i++) {
-        static const int results[6] = {-ECANCELED, 0, -EOWNERDEAD, 7, 7, 0};
+    for (int i = 0; i < 8; i++) {
+        static const int results[8] = {-ECANCELED, 0, -EOWNERDEAD, 7, 7, 0, 0, 7};
         int result = 1;
 
         CHECK(weft_is_finished(t[i]));
         CHECK_EQ(0, weft_join(t[i], &result));
         CHECK_EQ(results[i], result);
     }
-    CHECK(atomic_load(&w.done) >= 7);
+    CHECK(atomic_load(&w.done) >= 11);
     weft_task_tracker_free(tr);
     weft_task_tracker_free(same);
     weft_task_tracker_free(NULL);

@@ -57,6 +57,8 @@ static ssize_t spawn_some_way(weft_join_set *set, int way)
         return weft_join_set_spawn_blocking(set, NULL, blocks, NULL);
     case 4:
         return weft_join_set_spawn(set, child, copy); /* sleeps until it is cancelled */
+    case 5:
+        return weft_join_set_spawn_on(set, weft_runtime_current(), NULL, child, NULL);
     default:
         return weft_join_set_spawn(set, child, NULL);
     }
