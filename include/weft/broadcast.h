@@ -158,15 +158,15 @@ WEFT_API bool weft_broadcast_receiver_is_empty(const weft_broadcast_receiver *rx
 /* Are all senders closed? There may be values left. */
 WEFT_API bool weft_broadcast_receiver_is_closed(const weft_broadcast_receiver *rx);
 
-/* Handles that there are now, from either end. */
-WEFT_API unsigned weft_broadcast_receiver_count(weft_broadcast_sender *tx);
-WEFT_API unsigned weft_broadcast_sender_count(weft_broadcast_sender *tx);
-WEFT_API unsigned weft_broadcast_weak_sender_count(weft_broadcast_sender *tx);
-WEFT_API unsigned weft_broadcast_receiver_sender_count(const weft_broadcast_receiver *rx);
-WEFT_API unsigned weft_broadcast_receiver_weak_sender_count(const weft_broadcast_receiver *rx);
-/* And by a weak handle: senders, so that 0 says that there will be none again; and weak ones, with this. */
-WEFT_API unsigned weft_broadcast_weak_sender_strong_count(weft_broadcast_weak_sender *weak);
-WEFT_API unsigned weft_broadcast_weak_sender_weak_count(weft_broadcast_weak_sender *weak);
+/* Handles that there are now: receivers; and, as of an mpsc channel, how many senders there are, and how many weak
+ * ones. 0 senders, by a weak handle: there will be none again. */
+WEFT_API size_t weft_broadcast_receiver_count(const weft_broadcast_sender *tx);
+WEFT_API size_t weft_broadcast_sender_strong_count(const weft_broadcast_sender *tx);
+WEFT_API size_t weft_broadcast_sender_weak_count(const weft_broadcast_sender *tx);
+WEFT_API size_t weft_broadcast_receiver_strong_count(const weft_broadcast_receiver *rx);
+WEFT_API size_t weft_broadcast_receiver_weak_count(const weft_broadcast_receiver *rx);
+WEFT_API size_t weft_broadcast_weak_sender_strong_count(const weft_broadcast_weak_sender *weak);
+WEFT_API size_t weft_broadcast_weak_sender_weak_count(const weft_broadcast_weak_sender *weak);
 
 /* Are they ends of one channel? */
 WEFT_API bool weft_broadcast_sender_same_channel(const weft_broadcast_sender *a,

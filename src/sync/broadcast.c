@@ -267,9 +267,10 @@ void weft_broadcast_sender_close(weft_broadcast_sender *tx)
         wf_fanout_sender_close(&tx->fan, "weft_broadcast_sender_close");
 }
 
-static struct weft_broadcast_sender *weak_channel(weft_broadcast_weak_sender *weak)
+static struct weft_broadcast_sender *weak_channel(const weft_broadcast_weak_sender *weak)
 {
-    return wf_container_of(weak, struct weft_broadcast_sender, weak);
+    return wf_container_of((weft_broadcast_weak_sender *)wf_unconst(weak),
+                           struct weft_broadcast_sender, weak);
 }
 
 weft_broadcast_weak_sender *weft_broadcast_sender_downgrade(weft_broadcast_sender *tx)
@@ -431,42 +432,42 @@ bool weft_broadcast_receiver_is_empty(const weft_broadcast_receiver *rx)
 
 bool weft_broadcast_receiver_is_closed(const weft_broadcast_receiver *rx)
 {
-    return weft_broadcast_receiver_sender_count(rx) == 0;
+    return weft_broadcast_receiver_strong_count(rx) == 0;
 }
 
-unsigned weft_broadcast_receiver_count(weft_broadcast_sender *tx)
+size_t weft_broadcast_receiver_count(const weft_broadcast_sender *tx)
 {
     return tx ? wf_fanout_read(&tx->fan, &tx->fan.receivers) : 0;
 }
 
-unsigned weft_broadcast_sender_count(weft_broadcast_sender *tx)
+size_t weft_broadcast_sender_strong_count(const weft_broadcast_sender *tx)
 {
     return tx ? wf_fanout_read(&tx->fan, &tx->fan.senders) : 0;
 }
 
-unsigned weft_broadcast_weak_sender_count(weft_broadcast_sender *tx)
+size_t weft_broadcast_sender_weak_count(const weft_broadcast_sender *tx)
 {
     return tx ? wf_fanout_read(&tx->fan, &tx->fan.weak_senders) : 0;
 }
 
-unsigned weft_broadcast_receiver_sender_count(const weft_broadcast_receiver *rx)
+size_t weft_broadcast_receiver_strong_count(const weft_broadcast_receiver *rx)
 {
     return rx ? wf_fanout_read(&rx->b->fan, &rx->b->fan.senders) : 0;
 }
 
-unsigned weft_broadcast_receiver_weak_sender_count(const weft_broadcast_receiver *rx)
+size_t weft_broadcast_receiver_weak_count(const weft_broadcast_receiver *rx)
 {
     return rx ? wf_fanout_read(&rx->b->fan, &rx->b->fan.weak_senders) : 0;
 }
 
-unsigned weft_broadcast_weak_sender_strong_count(weft_broadcast_weak_sender *weak)
+size_t weft_broadcast_weak_sender_strong_count(const weft_broadcast_weak_sender *weak)
 {
-    return weft_broadcast_sender_count(weak ? weak_channel(weak) : NULL);
+    return weft_broadcast_sender_strong_count(weak ? weak_channel(weak) : NULL);
 }
 
-unsigned weft_broadcast_weak_sender_weak_count(weft_broadcast_weak_sender *weak)
+size_t weft_broadcast_weak_sender_weak_count(const weft_broadcast_weak_sender *weak)
 {
-    return weft_broadcast_weak_sender_count(weak ? weak_channel(weak) : NULL);
+    return weft_broadcast_sender_weak_count(weak ? weak_channel(weak) : NULL);
 }
 
 bool weft_broadcast_sender_same_channel(const weft_broadcast_sender *a,

@@ -154,13 +154,14 @@ void wf_fanout_sub_receiver(struct wf_fanout *f)
         wf_waitq_open(&f->lock, &f->gone, 1);
 }
 
-unsigned wf_fanout_read(struct wf_fanout *f, const unsigned *count)
+unsigned wf_fanout_read(const struct wf_fanout *f, const unsigned *count)
 {
+    struct wf_lock *l = wf_unconst(&f->lock);
     unsigned n;
 
-    wf_lock(&f->lock);
+    wf_lock(l);
     n = *count;
-    wf_unlock(&f->lock);
+    wf_unlock(l);
     return n;
 }
 

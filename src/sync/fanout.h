@@ -97,7 +97,7 @@ weft_future wf_fanout_closed_future(struct wf_fanout *f);
 void wf_fanout_fill_info(const struct wf_fanout *f, weft_channel_info *info);
 
 /* One of the counts above. */
-unsigned wf_fanout_read(struct wf_fanout *f, const unsigned *count);
+unsigned wf_fanout_read(const struct wf_fanout *f, const unsigned *count);
 
 /* --- cells ---------------------------------------------------------------- */
 

@@ -309,7 +309,7 @@ TEST(the_channel_is_open_while_there_is_a_sender)
     make(&tx, &rx, 4);
     other = weft_broadcast_sender_clone(tx);
     CHECK(weft_broadcast_sender_same_channel(tx, other));
-    CHECK_EQ(2, weft_broadcast_sender_count(tx));
+    CHECK_EQ(2, weft_broadcast_sender_strong_count(tx));
     weft_broadcast_sender_close(tx);
     CHECK(!weft_broadcast_receiver_is_closed(rx));
     CHECK_EQ(-EAGAIN, weft_broadcast_try_recv(rx, &(int){0}));
@@ -331,15 +331,15 @@ TEST(a_weak_sender_does_not_keep_the_channel_open)
     make(&tx, &rx, 4);
     weak = weft_broadcast_sender_downgrade(tx);
     other = weft_broadcast_weak_sender_clone(weak);
-    CHECK_EQ(2, weft_broadcast_weak_sender_count(tx));
-    CHECK_EQ(2, weft_broadcast_receiver_weak_sender_count(rx));
-    CHECK_EQ(1, weft_broadcast_sender_count(tx));
+    CHECK_EQ(2, weft_broadcast_sender_weak_count(tx));
+    CHECK_EQ(2, weft_broadcast_receiver_weak_count(rx));
+    CHECK_EQ(1, weft_broadcast_sender_strong_count(tx));
     CHECK_EQ(1, weft_broadcast_weak_sender_strong_count(weak));
     CHECK_EQ(2, weft_broadcast_weak_sender_weak_count(weak));
     up = weft_broadcast_weak_sender_upgrade(weak);
     CHECK_EQ(2, weft_broadcast_weak_sender_strong_count(weak));
     CHECK(up && weft_broadcast_sender_same_channel(tx, up));
-    CHECK_EQ(2, weft_broadcast_receiver_sender_count(rx));
+    CHECK_EQ(2, weft_broadcast_receiver_strong_count(rx));
     weft_broadcast_sender_close(tx);
     CHECK_EQ(1, weft_broadcast_send(up, &(int){7})); /* as good as any */
     weft_broadcast_weak_sender_close(other);
@@ -348,7 +348,7 @@ TEST(a_weak_sender_does_not_keep_the_channel_open)
     CHECK(!weft_broadcast_weak_sender_upgrade(weak)); /* for ever */
     CHECK_EQ(1, weft_broadcast_try_recv(rx, &(int){0}));
     CHECK_EQ(0, weft_broadcast_try_recv(rx, &(int){0}));
-    CHECK_EQ(0, weft_broadcast_receiver_sender_count(rx));
+    CHECK_EQ(0, weft_broadcast_receiver_strong_count(rx));
     weft_broadcast_receiver_close(rx);
     CHECK(!weft_broadcast_weak_sender_upgrade(weak)); /* which is all that is left */
     CHECK_EQ(0, weft_broadcast_weak_sender_strong_count(weak));

@@ -113,10 +113,10 @@ static void refuse_broadcast(void)
     CHECK(weft_broadcast_sender_is_empty(NULL));
     CHECK_EQ(0, weft_broadcast_receiver_len(NULL));
     CHECK(weft_broadcast_receiver_is_empty(NULL) && weft_broadcast_receiver_is_closed(NULL));
-    CHECK_EQ(0, weft_broadcast_receiver_count(NULL) + weft_broadcast_sender_count(NULL) +
-                    weft_broadcast_weak_sender_count(NULL) +
-                    weft_broadcast_receiver_sender_count(NULL) +
-                    weft_broadcast_receiver_weak_sender_count(NULL) +
+    CHECK_EQ(0, weft_broadcast_receiver_count(NULL) + weft_broadcast_sender_strong_count(NULL) +
+                    weft_broadcast_sender_weak_count(NULL) +
+                    weft_broadcast_receiver_strong_count(NULL) +
+                    weft_broadcast_receiver_weak_count(NULL) +
                     weft_broadcast_weak_sender_strong_count(NULL) +
                     weft_broadcast_weak_sender_weak_count(NULL));
     CHECK(!weft_broadcast_sender_same_channel(NULL, NULL));
