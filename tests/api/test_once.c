@@ -604,6 +604,31 @@ static int set_once(void *arg)
     return wants(&w);
 }
 
+static int begins_anew(void *arg)
+{
+    struct shop s = {.once = WEFT_ONCE_INIT};
+    weft_set_once value = WEFT_SET_ONCE_INIT;
+
+    (void)arg;
+    for (int round = 1; round < 4; round++) {
+        CHECK_EQ(0, weft_once_run(&s.once, makes, &s));
+        CHECK_EQ(round, s.plain);
+        CHECK_EQ(0, weft_set_once_set(&value, &s));
+        CHECK_EQ(-EALREADY, weft_set_once_set(&value, &value));
+        s.once = (weft_once)WEFT_ONCE_INIT;
+        value = (weft_set_once)WEFT_SET_ONCE_INIT;
+        CHECK(!weft_once_is_done(&s.once) && !weft_set_once_is_set(&value));
+    }
+    return 0;
+}
+
+TEST(who_owns_one_alone_may_begin_anew)
+{
+    test_run(begins_anew, NULL);
+}
+
+END_TEST
+
 TEST(a_value_is_set_once_and_lets_all_go_on)
 {
     test_run(set_once, NULL);
@@ -620,4 +645,4 @@ TEST_MAIN("once", an_initialiser_runs_once_and_all_see_its_work,
           an_initialiser_that_is_a_future_may_not_ask_for_itself, dropping_it_drops_its_initialiser,
           an_initialiser_may_not_ask_for_itself, who_gives_up_hands_the_right_on,
           it_can_be_done_in_two_steps, tasks_and_threads_ask_for_the_same,
-          a_value_is_set_once_and_lets_all_go_on)
+          who_owns_one_alone_may_begin_anew, a_value_is_set_once_and_lets_all_go_on)
