@@ -123,8 +123,9 @@ WEFT_API weft_future weft_delay_queue_next_future(weft_delay_queue *q, void *ite
 WEFT_API WEFT_MUST_CHECK int weft_delay_queue_try_next(weft_delay_queue *q, void *item,
                                                        weft_delay_expired *expired);
 
-/* Entries in it; 0 for NULL. */
+/* Entries in it, due or not; 0 for NULL. */
 WEFT_API size_t weft_delay_queue_len(const weft_delay_queue *q);
+WEFT_API bool weft_delay_queue_is_empty(const weft_delay_queue *q);
 
 /* How many it has memory for, which it keeps until it is freed; and see that so many more can be inserted without any.
  * 0, -ENOMEM, -EINVAL. */

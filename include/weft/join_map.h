@@ -107,6 +107,9 @@ WEFT_API void weft_join_map_keys(weft_join_map *map, weft_key_match_fn *visit, v
 
 /* Is there a task with this key, which runs, or has ended and was not taken? */
 WEFT_API bool weft_join_map_contains(const weft_join_map *map, weft_key key);
+
+/* The same of the task with this id, as the spawn returned it. Looks through the map. */
+WEFT_API bool weft_join_map_contains_task(const weft_join_map *map, uint64_t id);
 WEFT_API size_t weft_join_map_len(const weft_join_map *map);
 WEFT_API bool weft_join_map_is_empty(const weft_join_map *map);
 

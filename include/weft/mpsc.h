@@ -174,8 +174,11 @@ WEFT_API size_t weft_permit_count(const weft_permit *p);
  * ignored. */
 WEFT_API void weft_permit_release(weft_permit *p);
 
-/* Is it for the channel of this sender? */
+/* Is it for the channel of this handle? */
 WEFT_API bool weft_permit_same_channel(const weft_permit *p, const weft_sender *tx);
+WEFT_API bool weft_permit_same_channel_as_receiver(const weft_permit *p, const weft_receiver *rx);
+WEFT_API bool weft_permit_same_channel_as_weak_sender(const weft_permit *p,
+                                                      const weft_weak_sender *weak);
 
 /* --- the ends --------------------------------------------------------------------------- */
 

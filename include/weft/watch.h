@@ -121,6 +121,10 @@ WEFT_API const void *weft_watch_borrow_and_update(weft_watch_receiver *rx);
 WEFT_API const void *weft_watch_sender_borrow(weft_watch_sender *tx);
 WEFT_API void weft_watch_return(const void *value); /* NULL is ignored */
 
+/* The same, and whether it is of a version that rx had not seen until then: in *changed, which may be NULL. */
+WEFT_API const void *weft_watch_borrow_changed(const weft_watch_receiver *rx, bool *changed);
+WEFT_API const void *weft_watch_borrow_and_update_changed(weft_watch_receiver *rx, bool *changed);
+
 /* Call fn with the latest value, lent for as long as that lasts; under no lock. 0, -EINVAL. */
 WEFT_API int weft_watch_with(const weft_watch_receiver *rx,
                              void (*fn)(const void *value, void *arg), void *arg);
@@ -209,8 +213,8 @@ WEFT_API weft_future weft_watch_closed_future(weft_watch_sender *tx);
 WEFT_API bool weft_watch_is_closed(weft_watch_sender *tx); /* is there no receiver now? */
 
 /* Handles that there are now. */
-WEFT_API unsigned weft_watch_receiver_count(weft_watch_sender *tx);
-WEFT_API unsigned weft_watch_sender_count(weft_watch_sender *tx);
+WEFT_API size_t weft_watch_receiver_count(const weft_watch_sender *tx);
+WEFT_API size_t weft_watch_sender_count(const weft_watch_sender *tx);
 
 /* Are they ends of one channel? */
 WEFT_API bool weft_watch_sender_same_channel(const weft_watch_sender *a,

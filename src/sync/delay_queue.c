@@ -476,6 +476,11 @@ size_t weft_delay_queue_len(const weft_delay_queue *q)
     return q ? (size_t)queue_len(q) : 0;
 }
 
+bool weft_delay_queue_is_empty(const weft_delay_queue *q)
+{
+    return weft_delay_queue_len(q) == 0;
+}
+
 size_t weft_delay_queue_capacity(weft_delay_queue *q)
 {
     size_t capacity;

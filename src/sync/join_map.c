@@ -520,6 +520,20 @@ void weft_join_map_keys(weft_join_map *map, weft_key_match_fn *visit, void *arg)
     map_walk_end(&walk);
 }
 
+bool weft_join_map_contains_task(const weft_join_map *map, uint64_t id)
+{
+    struct map_walk walk;
+    bool there = false;
+
+    if (!map_check(map, "weft_join_map_contains_task"))
+        return false;
+    map_walk_begin(&walk, wf_unconst(map));
+    while (!there && map_walk_next(&walk))
+        there = walk.met->id == id;
+    map_walk_end(&walk);
+    return there;
+}
+
 void weft_join_map_cancel_all(weft_join_map *map)
 {
     if (map_check(map, "weft_join_map_cancel_all"))

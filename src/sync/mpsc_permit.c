@@ -243,3 +243,13 @@ bool weft_permit_same_channel(const weft_permit *p, const weft_sender *tx)
 {
     return p && tx && p->channel_ == wf_mpsc_of_tx(tx);
 }
+
+bool weft_permit_same_channel_as_receiver(const weft_permit *p, const weft_receiver *rx)
+{
+    return p && rx && p->channel_ == wf_mpsc_of_rx(rx);
+}
+
+bool weft_permit_same_channel_as_weak_sender(const weft_permit *p, const weft_weak_sender *weak)
+{
+    return p && weak && p->channel_ == wf_mpsc_of_weak(weak);
+}

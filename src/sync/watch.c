@@ -241,20 +241,39 @@ int weft_watch_sender_get(weft_watch_sender *tx, void *value)
     return watch_get(tx, value, &version);
 }
 
-const void *weft_watch_borrow(const weft_watch_receiver *rx)
-{
-    return weft_watch_sender_borrow(rx ? rx->w : NULL);
-}
-
-const void *weft_watch_borrow_and_update(weft_watch_receiver *rx)
+const void *weft_watch_borrow_changed(const weft_watch_receiver *rx, bool *changed)
 {
     struct wf_cell *c;
 
     if (!rx)
         return weft_watch_sender_borrow(NULL);
     c = wf_watch_lend(rx->w);
+    if (changed)
+        *changed = wf_watch_is_news(rx, wf_watch_cell_version(c));
+    return c->word;
+}
+
+const void *weft_watch_borrow(const weft_watch_receiver *rx)
+{
+    return weft_watch_borrow_changed(rx, NULL);
+}
+
+const void *weft_watch_borrow_and_update_changed(weft_watch_receiver *rx, bool *changed)
+{
+    struct wf_cell *c;
+
+    if (!rx)
+        return weft_watch_sender_borrow(NULL);
+    c = wf_watch_lend(rx->w);
+    if (changed)
+        *changed = wf_watch_is_news(rx, wf_watch_cell_version(c));
     wf_watch_mark(rx, wf_watch_cell_version(c));
     return c->word;
+}
+
+const void *weft_watch_borrow_and_update(weft_watch_receiver *rx)
+{
+    return weft_watch_borrow_and_update_changed(rx, NULL);
 }
 
 const void *weft_watch_sender_borrow(weft_watch_sender *tx)
@@ -383,12 +402,12 @@ bool weft_watch_is_closed(weft_watch_sender *tx)
     return weft_watch_receiver_count(tx) == 0;
 }
 
-unsigned weft_watch_receiver_count(weft_watch_sender *tx)
+size_t weft_watch_receiver_count(const weft_watch_sender *tx)
 {
     return tx ? wf_fanout_read(&tx->fan, &tx->fan.receivers) : 0;
 }
 
-unsigned weft_watch_sender_count(weft_watch_sender *tx)
+size_t weft_watch_sender_count(const weft_watch_sender *tx)
 {
     return tx ? wf_fanout_read(&tx->fan, &tx->fan.senders) : 0;
 }

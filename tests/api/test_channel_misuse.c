@@ -76,6 +76,8 @@ static void refuse_nothing(void)
     CHECK_EQ(0, weft_permit_count(NULL));
     CHECK_EQ(0, weft_permit_count(&p));
     CHECK(!weft_permit_same_channel(NULL, NULL));
+    CHECK(!weft_permit_same_channel_as_receiver(NULL, NULL));
+    CHECK(!weft_permit_same_channel_as_weak_sender(NULL, NULL));
     weft_permit_release(NULL);
     weft_permit_release(&p);
     CHECK_EQ(-EINVAL, weft_sender_closed(NULL));

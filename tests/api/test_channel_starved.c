@@ -3,21 +3,9 @@
  * test_channel_starved.c - futures of channels and sets whose first poll found no budget: they are pending, and so they
  * outlast what they were made of, and lose nothing.
  */
-#include "giveup.h"
+#include "channel.h"
 
-#include <fcntl.h>
 #include <stdatomic.h>
-#include <unistd.h>
-
-/* A debug library explains each misuse on stderr: not here. */
-static void hush(void)
-{
-    int fd = open("/dev/null", O_WRONLY);
-
-    CHECK(fd >= 0);
-    CHECK(dup2(fd, STDERR_FILENO) >= 0);
-    (void)close(fd);
-}
 
 static atomic_int destroyed;
 

@@ -29,6 +29,7 @@ static int takes_in_order(void *arg)
     for (int i = 0; i < 7; i++)
         key[i] = insert(q, i, after[i]);
     CHECK_EQ(7, weft_delay_queue_len(q));
+    CHECK(!weft_delay_queue_is_empty(q));
     for (size_t i = 0; i < 7; i++) {
         weft_delay_expired expired;
         weft_delay_key next;
@@ -284,6 +285,7 @@ TEST(values_that_nobody_takes_are_destroyed)
     weft_delay_queue_clear(owed.q);
     CHECK_EQ(301, owed.destroyed);
     CHECK_EQ(0, weft_delay_queue_len(owed.q));
+    CHECK(weft_delay_queue_is_empty(owed.q) && weft_delay_queue_is_empty(NULL));
     CHECK_EQ(-ENOENT, weft_delay_queue_remove(owed.q, key, &p));
     weft_delay_queue_clear(owed.q);
     for (int i = 0; i < 70; i++)

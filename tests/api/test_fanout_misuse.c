@@ -163,6 +163,8 @@ static void refuse_watch(void)
     CHECK_EQ(-EINVAL, weft_watch_sender_get(NULL, &value));
     CHECK_EQ(-EINVAL, weft_watch_sender_get(tx, NULL));
     CHECK(!weft_watch_borrow(NULL) && !weft_watch_borrow_and_update(NULL));
+    CHECK(!weft_watch_borrow_changed(NULL, NULL));
+    CHECK(!weft_watch_borrow_and_update_changed(NULL, NULL));
     CHECK(!weft_watch_sender_borrow(NULL));
     weft_watch_return(NULL);
     CHECK_EQ(-EINVAL, weft_watch_with(NULL, look, NULL));

@@ -79,11 +79,16 @@ static int replaces(void *arg)
         if (i % 10 == 0)
             CHECK_EQ(0, weft_yield());
     }
+    CHECK(weft_join_map_contains_task(map, (uint64_t)last));
     CHECK_EQ(1, weft_join_map_next(map, &done));
     CHECK(done.id == (uint64_t)last && done.result == 0);
+    CHECK(!weft_join_map_contains_task(map, (uint64_t)last)); /* it was taken */
     /* Those that were replaced are waited for when the map is freed, and not before. */
     CHECK_EQ(0, weft_join_map_next(map, &done));
+    last = weft_join_map_spawn(map, number(5), counted, &alive);
+    CHECK(last > 0 && weft_join_map_contains_task(map, (uint64_t)last));
     CHECK(weft_join_map_spawn(map, number(5), counted, &alive) > 0);
+    CHECK(!weft_join_map_contains_task(map, (uint64_t)last)); /* it was replaced */
     weft_join_map_free(map);
     CHECK_EQ(0, atomic_load(&alive));
     return 0;
@@ -452,6 +457,7 @@ TEST(bad_use_gets_an_answer)
     CHECK_EQ(0, weft_join_map_cancel_matching(map, NULL, NULL));
     CHECK_EQ(0, weft_join_map_len(NULL));
     CHECK(!weft_join_map_contains(NULL, number(1)));
+    CHECK(!weft_join_map_contains_task(NULL, 1));
     weft_join_map_keys(NULL, is_even, NULL);
     weft_join_map_keys(map, NULL, NULL);
     weft_join_map_cancel_all(NULL);

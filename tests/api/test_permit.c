@@ -19,13 +19,22 @@ static int received(weft_receiver *rx)
 
 static int reserve_and_send(void *arg)
 {
-    struct channel c = channel_new(2);
+    struct channel c = channel_new(2), other = channel_new(2);
+    weft_weak_sender *weak = weft_sender_downgrade(c.tx);
+    weft_weak_sender *stranger = weft_sender_downgrade(other.tx);
     weft_permit p, q, none;
 
     (void)arg;
     CHECK_EQ(0, weft_reserve(c.tx, &p));
     CHECK_EQ(1, weft_permit_count(&p));
     CHECK(weft_permit_same_channel(&p, c.tx));
+    CHECK(weft_permit_same_channel_as_receiver(&p, c.rx));
+    CHECK(weft_permit_same_channel_as_weak_sender(&p, weak));
+    CHECK(weft_permit_same_channel_as_receiver(&p, other.rx) == false);
+    CHECK(weft_permit_same_channel_as_weak_sender(&p, stranger) == false);
+    weft_weak_sender_close(weak);
+    weft_weak_sender_close(stranger);
+    channel_close(other);
     CHECK_EQ(1, weft_sender_capacity(c.tx));
     CHECK_EQ(0, weft_try_reserve(c.tx, &q));
     CHECK_EQ(0, weft_receiver_capacity(c.rx));

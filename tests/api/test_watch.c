@@ -89,6 +89,42 @@ TEST(looking_and_seeing_are_two_things)
 
 END_TEST
 
+TEST(a_borrowed_value_says_whether_it_was_new)
+{
+    weft_watch_sender *tx;
+    weft_watch_receiver *rx;
+    const int *first, *lent;
+    bool changed = true;
+
+    make(&tx, &rx, 0);
+    first = weft_watch_borrow_changed(rx, &changed);
+    CHECK(*first == 0 && !changed);
+    CHECK_EQ(0, weft_watch_send(tx, &(int){1}));
+    for (int i = 0; i < 2; i++) {
+        lent = weft_watch_borrow_changed(rx, &changed);
+        CHECK(*lent == 1 && changed);
+        weft_watch_return(lent);
+        changed = false;
+    }
+    CHECK_EQ(1, weft_watch_has_changed(rx));
+    lent = weft_watch_borrow_and_update_changed(rx, &changed);
+    CHECK(*lent == 1 && changed);
+    weft_watch_return(lent);
+    CHECK_EQ(0, weft_watch_has_changed(rx));
+    lent = weft_watch_borrow_and_update_changed(rx, &changed);
+    CHECK(*lent == 1 && !changed);
+    weft_watch_return(lent);
+    weft_watch_mark_changed(rx);
+    lent = weft_watch_borrow_changed(rx, &changed);
+    CHECK(changed);
+    weft_watch_return(lent);
+    CHECK_EQ(0, *first); /* as it was */
+    weft_watch_return(first);
+    finish(tx, rx);
+}
+
+END_TEST
+
 TEST(a_version_may_be_marked_by_hand)
 {
     weft_watch_sender *tx;
@@ -472,7 +508,8 @@ TEST(the_info_is_right)
 END_TEST
 
 TEST_MAIN("watch", a_receiver_has_seen_the_first_value, a_receiver_sees_the_latest_value_only,
-          looking_and_seeing_are_two_things, a_version_may_be_marked_by_hand,
+          looking_and_seeing_are_two_things, a_borrowed_value_says_whether_it_was_new,
+          a_version_may_be_marked_by_hand,
           a_new_receiver_has_seen_what_there_is_and_a_clone_what_the_other_has,
           a_closed_channel_keeps_its_last_value,
           without_a_receiver_a_send_is_refused_and_the_others_are_not,
