@@ -176,6 +176,19 @@ WEFT_API weft_future weft_yield_future(void);
  * program. Not from the poll function of a future that is awaited together with others. */
 WEFT_API WEFT_NORETURN void weft_panic(const char *format, ...) WEFT_PRINTF(1, 2);
 
+/*
+ * What a task that has ended by a panic said, up to 255 bytes; "" if it did not end so, or there was no memory to keep
+ * it. Valid as long as the handle, which a join consumes: ask between weft_join_future and weft_join, or by another
+ * handle.
+ *
+ *     weft_task *t = weft_spawn(fn, arg), *same = weft_task_ref(t);
+ *
+ *     if (weft_join(t, &result) == 0 && result == -EOWNERDEAD)
+ *         report(weft_task_panic_message(same));
+ *     weft_detach(same);
+ */
+WEFT_API const char *weft_task_panic_message(const weft_task *t);
+
 /* Run fn(arg) when the calling fiber ends, in reverse order, on its stack and with cancel
  * masked. 0, -ENOMEM, -EPERM, -EINVAL. */
 WEFT_API int weft_defer(weft_void_fn *fn, void *arg);

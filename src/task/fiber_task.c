@@ -13,6 +13,7 @@
 #include "task/fiber_task.h"
 
 #include "base/log.h"
+#include "base/sys.h"
 #include "task/deadline.h"
 #include "task/defer.h"
 #include "task/leave.h"
@@ -22,6 +23,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 struct wf_thread *wf_fiber_suspend(struct wf_fiber *f, enum wf_poll_result why)
 {
@@ -256,6 +258,19 @@ const struct wf_task_type wf_blocking_kind = {
     .blocking = true,
 };
 
+/* For weft_task_panic_message; without memory there is none. */
+static void panic_keep(struct weft_task *t, const char *text)
+{
+    struct wf_task_extra *extra = wf_task_make_extra(t);
+    size_t size = strlen(text) + 1;
+
+    if (!extra)
+        return;
+    extra->panic = wf_sys_malloc(size);
+    if (extra->panic)
+        memcpy(extra->panic, text, size);
+}
+
 void weft_panic(const char *format, ...)
 {
     struct wf_fiber *f = wf_fiber_self();
@@ -274,5 +289,6 @@ void weft_panic(const char *format, ...)
     }
     wf_log("task %llu \"%s\" (spawned at %s) panicked: %s", (unsigned long long)f->task->id,
            wf_task_name(f->task), f->task->site ? f->task->site : "?", text);
+    panic_keep(f->task, text);
     wf_fiber_end(f, -EOWNERDEAD);
 }

@@ -2,6 +2,7 @@
 /* handle.c - what a task handle can do besides joining. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/sys.h"
 #include "task/fiber_task.h"
 
 #include <errno.h>
@@ -53,8 +54,21 @@ uint64_t weft_task_id(const weft_task *t)
 
 static const struct wf_task_extra *handle_extra(const struct weft_task *t)
 {
-    /* acquire: pairs with locals_add, which may make it while the task runs */
+    /* acquire: pairs with wf_task_make_extra, which may make it while the task runs */
     return wf_load_ptr(&t->extra_to_read, WF_ACQUIRE);
+}
+
+struct wf_task_extra *wf_task_make_extra(struct weft_task *t)
+{
+    struct wf_task_extra *extra = t->extra;
+
+    if (extra)
+        return extra;
+    extra = wf_sys_calloc(1, sizeof(*extra));
+    if (extra)
+        /* release: its zeros, for handle_extra on other threads */
+        wf_store_ptr(&t->extra_to_read, extra, WF_RELEASE);
+    return extra;
 }
 
 const char *wf_task_name(const struct weft_task *t)
@@ -67,6 +81,17 @@ const char *wf_task_name(const struct weft_task *t)
 const char *weft_task_name(const weft_task *t)
 {
     return wf_task_check(t, "weft_task_name") ? wf_task_name(t) : "";
+}
+
+const char *weft_task_panic_message(const weft_task *t)
+{
+    const struct wf_task_extra *extra;
+
+    /* Complete first: that publishes what the last poll has written. */
+    if (!wf_task_check(t, "weft_task_panic_message") || !wf_task_is_complete(t))
+        return "";
+    extra = handle_extra(t);
+    return extra && extra->panic ? extra->panic : "";
 }
 
 weft_task *weft_task_ref(weft_task *t)

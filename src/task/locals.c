@@ -85,14 +85,8 @@ static int locals_add(struct weft_task *t, weft_local_key *key, void *value)
 {
     struct wf_locals *l;
 
-    if (!t->extra) {
-        struct wf_task_extra *extra = wf_sys_calloc(1, sizeof(*extra));
-
-        if (!extra)
-            return -ENOMEM;
-        /* release: its zeros, for wf_task_name and wf_task_fill_info on other threads */
-        wf_store_ptr(&t->extra_to_read, extra, WF_RELEASE);
-    }
+    if (!wf_task_make_extra(t))
+        return -ENOMEM;
     l = wf_sys_malloc(sizeof(*l));
     if (!l)
         return -ENOMEM;

@@ -212,6 +212,7 @@ void wf_task_destroy(struct weft_task *t)
     struct wf_thread *th;
 
     if (wf_unlikely(t->extra != NULL)) {
+        wf_sys_free(t->extra->panic);
         if (t->extra->locals)
             wf_locals_free(t);
         wf_sys_free(t->extra);

@@ -49,6 +49,7 @@ struct wf_task_extra {
     char name[64];
     size_t stack_size;        /* 0: the runtime's */
     struct wf_locals *locals; /* inherited or set; owned by the task */
+    char *panic;              /* its last words; NULL: none. Published by COMPLETE */
 };
 
 struct weft_task {
@@ -252,6 +253,9 @@ int wf_spawn_async_on(struct wf_scheduler *s, weft_task **out, const weft_task_o
 
 /* From any thread that keeps the task: its awaits are cancelled, until it takes that back itself. */
 void wf_task_interrupt(struct weft_task *t);
+
+/* By the task itself: its extra part, made if there is none. NULL when memory is out. */
+struct wf_task_extra *wf_task_make_extra(struct weft_task *t);
 
 /* With the last reference: free the header. */
 void wf_task_destroy(struct weft_task *t);

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,6 +117,59 @@ static int panic_alone(void *arg)
 TEST(a_panic_ends_one_task_drops_its_futures_and_runs_its_deferred_calls)
 {
     test_run(panic_alone, NULL);
+}
+
+END_TEST
+
+static int panics_with(void *arg)
+{
+    CHECK_EQ(0, weft_yield());
+    weft_panic("%s, %d", (const char *)arg, 42);
+}
+
+static void claim_last_words(const weft_task_options *options, char *words)
+{
+    char all[400], want[256];
+    weft_task *t = weft_spawn_with(options, panics_with, words), *same = weft_task_ref(t);
+    weft_future end = weft_join_future(t);
+    int result = 0;
+
+    (void)snprintf(all, sizeof(all), "%s, 42", words);
+    (void)snprintf(want, sizeof(want), "%.255s", all);
+    CHECK_EQ(0, weft_await(&end));
+    CHECK_STR(want, weft_task_panic_message(t));
+    CHECK_EQ(0, weft_join(t, &result));
+    CHECK_EQ(-EOWNERDEAD, result);
+    CHECK_STR(want, weft_task_panic_message(same));
+    CHECK_STR(options && options->name ? options->name : "", weft_task_name(same));
+    weft_detach(same);
+}
+
+static int last_words(void *arg)
+{
+    static const weft_task_options named = {.name = "brief"};
+    weft_task *t;
+    char text[300] = "on purpose";
+
+    (void)arg;
+    claim_last_words(NULL, text);
+    claim_last_words(&named, text);
+    memset(text, 'x', sizeof(text));
+    text[299] = '\0';
+    claim_last_words(NULL, text);
+    text[0] = '\0';
+    claim_last_words(NULL, text);
+    t = weft_spawn(return_zero, NULL);
+    CHECK_STR("", weft_task_panic_message(t));
+    CHECK_STR("", weft_task_panic_message(weft_task_self()));
+    CHECK_STR("", weft_task_panic_message(NULL));
+    CHECK_EQ(0, weft_join(t, NULL));
+    return 0;
+}
+
+TEST(what_a_task_said_in_its_panic_is_kept_with_its_handle)
+{
+    test_run(last_words, NULL);
 }
 
 /* Scopes and shields that a panic leaves behind: their timers must not outlive the stack. */
@@ -545,6 +599,7 @@ TEST(hooks_see_each_task_and_each_poll)
 }
 
 TEST_MAIN("end", a_panic_ends_one_task_drops_its_futures_and_runs_its_deferred_calls,
+          what_a_task_said_in_its_panic_is_kept_with_its_handle,
           a_panic_within_deadlines_and_shields_leaves_no_timer,
           deferred_calls_run_in_reverse_and_may_await,
           task_locals_are_inherited_as_asked_and_destroyed_at_the_end,
