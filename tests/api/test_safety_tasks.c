@@ -222,6 +222,31 @@ static weft_future set_shutdown_future(void *bed)
     return weft_join_set_shutdown_future(((struct bed *)bed)->on.set);
 }
 
+static void a_local_set(struct bed *b)
+{
+    b->on.set = weft_local_set_new();
+    CHECK(b->on.set);
+}
+
+/* Whatever it answers, the task has ended. */
+static int local_run_wait(void *bed)
+{
+    struct bed *b = bed;
+    int result = 0, rc = weft_local_set_run(b->on.set, child_run, b, &result);
+
+    /* It may have ended while its wait was given up. Where the call was refused there was none. */
+    CHECK(rc == 0 ? result == 7 : rc == -ECANCELED || rc == -ETIMEDOUT);
+    CHECK(result == 7 || result == 0 || result == -ECANCELED);
+    return rc;
+}
+
+static void local_set_is_empty(struct bed *b)
+{
+    CHECK_EQ(0, atomic_load(&b->on.alive));
+    CHECK(weft_join_set_is_empty(b->on.set));
+    weft_join_set_free(b->on.set);
+}
+
 static void map_of_one(struct bed *b, weft_fn *fn)
 {
     b->on.map = weft_join_map_new();
@@ -374,6 +399,10 @@ static const struct row map_next_row = {.set_up = a_map,
                                         .took = took_keyed,
                                         .tear_down = map_has_what_was_not_taken,
                                         .good = 1};
+static const struct row local_run_row = {.set_up = a_local_set,
+                                         .wait = local_run_wait,
+                                         .give = give_go,
+                                         .tear_down = local_set_is_empty};
 static const struct row map_shutdown_row = {.set_up = a_stubborn_map,
                                             .wait = map_shutdown_wait,
                                             .future = map_shutdown_future,
@@ -399,6 +428,7 @@ SAFETY(set_next, a_task_of_a_set_that_was_not_taken_is_still_in_it)
 SAFETY(join_all_of_set, a_wait_for_a_whole_set_can_be_given_up)
 SAFETY(set_shutdown, a_shutdown_of_a_set_that_is_given_up_can_be_repeated)
 SAFETY(map_next, a_task_of_a_map_that_was_not_taken_is_still_in_it)
+SAFETY(local_run, what_runs_with_a_local_set_is_given_up_with_its_wait)
 SAFETY(map_shutdown, a_shutdown_of_a_map_that_is_given_up_can_be_repeated)
 SAFETY(scope_wait, a_wait_in_a_scope_can_be_given_up)
 SAFETY(scope_leave, a_scope_that_is_given_up_is_left_by_all)
@@ -410,5 +440,6 @@ TEST_MAIN("safety_tasks", a_join_that_is_given_up_leaves_the_task_and_its_handle
           a_task_of_a_set_that_was_not_taken_is_still_in_it, a_wait_for_a_whole_set_can_be_given_up,
           a_shutdown_of_a_set_that_is_given_up_can_be_repeated,
           a_task_of_a_map_that_was_not_taken_is_still_in_it,
+          what_runs_with_a_local_set_is_given_up_with_its_wait,
           a_shutdown_of_a_map_that_is_given_up_can_be_repeated, a_wait_in_a_scope_can_be_given_up,
           a_scope_that_is_given_up_is_left_by_all, a_wait_for_all_tracked_tasks_can_be_given_up)
