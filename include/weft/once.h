@@ -9,10 +9,10 @@
  * call on them has returned. All calls from any thread.
  *
  * What is done stays done: nothing takes a value back, for others may be looking at it without a lock, nor
- * lets an initialiser run again. Whoever owns one alone may begin anew: when no call on it is under way and none will
- * meet the old one, as before it is handed on, it is set to WEFT_ONCE_INIT or WEFT_SET_ONCE_INIT again, and its value is
- * the owner's. For a value that changes while others look there is a watch channel (weft/watch.h); for one that is
- * made, given up and made again, a mutex around it.
+ * lets an initialiser run again. Whoever owns one alone may begin anew: when no call on it is under way, and none will
+ * find the old one, it is set to WEFT_ONCE_INIT or WEFT_SET_ONCE_INIT again, and its value is the owner's. For a value
+ * that changes while others look there is a watch channel (weft/watch.h); for one that is made, given up and made
+ * again, a mutex around it.
  */
 #ifndef WEFT_ONCE_H
 #define WEFT_ONCE_H

@@ -364,8 +364,38 @@ static void writes_and_reads(void)
     CHECK_EQ(0, weft_rwlock_read_unlock(&lock));
 }
 
+/* Either kind of lock, and it is not waited for. */
+static void wants_no_lock(void)
+{
+    bool write = model_choose(2);
+    struct hand *h = &hands[3];
+
+    h->future = write ? weft_rwlock_write_lock_future(&lock) : weft_rwlock_read_lock_future(&lock);
+    if (hand_poll(h, &h->future) == WEFT_PENDING) {
+        weft_future_drop(&h->future);
+        model_reached(GAVE_UP);
+    } else if (write) {
+        CHECK_EQ(0, weft_rwlock_write_unlock(&lock));
+    } else {
+        CHECK_EQ(0, weft_rwlock_read_unlock(&lock));
+    }
+}
+
+/* All permits are there; and who is known as the writer may not lock again, nor unlock what it has not. */
 static void end_lock(void)
 {
+    model_hush();
+    CHECK_EQ(-EPERM, weft_rwlock_write_unlock(&lock));
+    CHECK_EQ(-EPERM, weft_rwlock_read_unlock(&lock));
+    CHECK_EQ(0, weft_rwlock_try_write_lock(&lock));
+    CHECK_EQ(-EDEADLK, lock_by_hand(0, false));
+    CHECK_EQ(-EDEADLK, lock_by_hand(0, true));
+    CHECK_EQ(-EPERM, weft_rwlock_read_unlock(&lock));
+    CHECK_EQ(-EAGAIN, weft_rwlock_try_read_lock(&lock));
+    CHECK_EQ(0, weft_rwlock_write_unlock(&lock));
+    CHECK_EQ(0, weft_rwlock_try_read_lock(&lock));
+    CHECK_EQ(-EAGAIN, weft_rwlock_try_write_lock(&lock));
+    CHECK_EQ(0, weft_rwlock_read_unlock(&lock));
     CHECK_EQ(0, weft_rwlock_try_write_lock(&lock));
     CHECK_EQ(0, weft_rwlock_write_unlock(&lock));
     for (unsigned i = 0; i < HANDS; i++)
@@ -498,6 +528,12 @@ const struct model_test model_tests[] = {
      .preemptions = 1,
      .stale = 1,
      .must_reach = BIT(READ_TOGETHER) | BIT(READ_AFTER) | BIT(WROTE)},
+    {.name = "a writer, a reader, and one who gives up",
+     .thread = {reads_first, writes, wants_no_lock},
+     .end = end_lock,
+     .preemptions = 1,
+     .stale = 1,
+     .must_reach = BIT(GAVE_UP)},
     {.name = "a writer's end is told until one has written",
      .thread = {writes_and_ends, reads_and_is_told},
      .end = end_told,
