@@ -231,10 +231,11 @@ END_TEST
 static int detaches(void *arg)
 {
     const weft_join_set_options options = {.ordered = arg != NULL};
-    atomic_int flag = 0;
+    static atomic_int flag; /* they look at it when this has returned */
     weft_join_set *set;
     weft_join_done done;
 
+    atomic_store(&flag, 0);
     CHECK_EQ(0, weft_join_set_new_with(&set, &options));
     for (int i = 0; i < 200; i++)
         CHECK(weft_join_set_spawn(set, i % 2 ? returns_it : until_set, i % 2 ? NULL : &flag) > 0);

@@ -307,9 +307,11 @@ static int kept_and_panics(void *arg)
     struct making m;
     weft_future initialiser = making_future(&m, s), tick = weft_ready_future(0);
     weft_future f = weft_once_run_future(&s->once, &initialiser);
+    weft_future *const list[] = {&f, &tick};
 
     s->outcome = -EOWNERDEAD;
-    CHECK_EQ(1, weft_select_keep(&f, &tick));
+    CHECK_EQ(1, weft_select_n(list, 2, WEFT_SELECT_BIASED | WEFT_SELECT_KEEP));
+    CHECK(m.begun);
     weft_notify_one(&s->go_on);
     return (int)weft_await(&f);
 }

@@ -44,6 +44,7 @@ static int beside_others(void *arg)
             if (++rounds == 5)
                 atomic_store(&flag, 1);
         } while (weft_select_keep(&end, &tick) == 1);
+        weft_future_drop(&tick);
         CHECK(rounds >= 5);
         CHECK_EQ(0, end.result);
         CHECK_EQ(0, weft_scope_len(s));
