@@ -10,7 +10,8 @@
 
 enum role {
     WAKES,
-    DROPS, /* its waker, and wakes nobody */
+    BECKONS, /* wakes, and keeps its waker */
+    DROPS,   /* its waker, and wakes nobody */
     CANCELS,
     JOINS,  /* with the slot, until woken */
     LEAVES, /* takes the slot, and takes its waker out again */
@@ -52,7 +53,7 @@ static unsigned runner_count; /* the first threads; users come behind */
 /* May it make the task ready? */
 static bool role_pushes(enum role role)
 {
-    return role == WAKES || role == CANCELS || role == WALKS;
+    return role == WAKES || role == BECKONS || role == CANCELS || role == WALKS;
 }
 
 static void check_result(const struct weft_task *t)
@@ -134,6 +135,11 @@ static void use(unsigned me)
     switch (role) {
     case WAKES:
         wakes(me, t);
+        break;
+    case BECKONS:
+        /* relaxed: the wake carries it */
+        wf_store_u32(&lab.words[me], 1, WF_RELAXED);
+        weft_waker_wake_by_ref(&(weft_waker){&t->wakeable});
         break;
     case DROPS:
         weft_waker_drop(&(weft_waker){&t->wakeable});
