@@ -9,32 +9,35 @@
  *          before the lock is given back.
  *          Only a fiber in its own call has one. A future may be dropped after it was given something, and could not
  *          put that back in front of what came later; a fiber looks into its hand before it goes away.
- * OWNS     The hand is on the stack of its fiber.
+ * OWNS     The hand is on the stack of its fiber, but `out` need not be: whoever is told that the task has ended may free
+ *          that. So if the task is abandoned (hold.h) the hand is taken back before, and what is in it is destroyed.
  * WHO      `out` and `given`: whoever finds the hand in tx.receiver, under the lock; then the fiber.
  * INVARIANTS
  *     H1   A hand is in tx.receiver only while its fiber is in wf_mpsc_hand_await. So its task lives, and so it does
- *          until who takes the hand out has unlocked: the fiber takes the lock, or has seen `given`.
+ *          until who takes the hand out has unlocked: the fiber takes the lock, or has seen `given`. Who abandons the
+ *          task takes the lock, too.
  *     H2   There is nothing to receive then (M5), so a value that is given overtakes none.
  * ORDER    The value is carried to the fiber by the wake (state.h). If that was another's, by `given`, which is the
  *          last that is touched of hand and task while the fiber may run: release, acquire in wf_mpsc_hand_await; or by
  *          the lock.
  * LOCKS    WF_RANK_SYNC, the channel's
- * TESTS    tests/model/test_mpsc_hand.c, tests/api/test_mpsc.c
+ * TESTS    tests/model/test_mpsc_hand.c, tests/api/test_mpsc.c, tests/api/test_mpsc_left.c
  */
 #ifndef WF_SYNC_MPSC_HAND_H
 #define WF_SYNC_MPSC_HAND_H
 
 #include "base/atomic.h"
+#include "task/hold.h"
 
 #include <weft/future.h>
 
-struct weft_task;
-struct wf_fiber;
 struct wf_mpsc;
 
 struct wf_mpsc_hand {
-    struct weft_task *task; /* set once */
-    void *out;              /* set once: of the size of a value */
+    struct wf_hold hold; /* first: see leave.h; it names the task, set once */
+    /* set once */
+    struct wf_mpsc *channel;
+    void *out; /* of the size of a value */
     struct wf_atomic_u32 given;
 };
 

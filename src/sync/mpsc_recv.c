@@ -317,11 +317,13 @@ static weft_future recv_future(weft_receiver *rx, void *to, size_t n, uint32_t a
     return f;
 }
 
-/* In a fiber's own call: its value is laid into its hand. */
+/* In a fiber's own call: its value is laid into its hand. The receiver is its own until it has taken what else there
+ * is, so that nobody takes that before. */
 WF_NOINLINE static ssize_t recv_suspend(struct wf_fiber *f, weft_receiver *rx, char *to, size_t n)
 {
     struct wf_mpsc *c = wf_mpsc_of_rx(rx);
-    ssize_t rc, more;
+    size_t got, more = 0;
+    int rc;
 
     if (wf_unlikely(!recv_enter(rx, WF_MPSC_FREE)))
         return -EBUSY;
@@ -331,13 +333,14 @@ WF_NOINLINE static ssize_t recv_suspend(struct wf_fiber *f, weft_receiver *rx, c
         wf_mpsc_receiver_end(c);
         return rc == 1 ? 1 : -ESHUTDOWN;
     }
+    got = rc == 1;
+    if (rc == -EAGAIN || (got && n > 1))
+        more = recv_copy(rx, to + got * rx->item_size, n - got);
     recv_leave(rx, WF_MPSC_FREE);
-    if (rc == -EAGAIN)
-        return recv_now(rx, to, n);
-    if (rc != 1 || n == 1)
+    if (!more)
         return rc;
-    more = recv_now(rx, to + rx->item_size, n - 1);
-    return more > 0 ? 1 + more : 1;
+    recv_publish(rx, more);
+    return (ssize_t)(got + more);
 }
 
 /* --- the calls ------------------------------------------------------------------- */

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hold.h - what a task holds and must give back before it ends: locks.
+ * hold.h - what a task holds and must give back before it ends: locks, and what others write to while it waits.
  *
  * IDEA     A lock that a task has taken is linked to the task by a record that lies in the lock. What is still
  *          linked when the task has ended is given to its record's own function, so that the layer above can
  *          see to the lock. A fiber's records are among what it is inside of (leave.h); a stackless task has no
  *          memory for a list, so theirs share some, which are searched only when a task that ever held something
- *          ends.
+ *          ends. By the same way a place is taken back that a fiber has left with others while it waits, if it is
+ *          abandoned there (sync/mpsc_hand.h).
  * WHO      A record is linked and unlinked by its task alone, while that runs.
  * TESTS    tests/api/test_mutex.c, tests/model/test_mutex.c
  */
