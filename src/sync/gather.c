@@ -20,10 +20,11 @@ enum { GATHER_SELF, GATHER_DONE, GATHER_FLAGS, GATHER_END }; /* words of a futur
 _Static_assert(GATHER_END == WF_GATHER_WORDS, "what is behind them is the kind's");
 
 enum {
-    GATHER_DRAIN = 1,  /* nothing is taken: all are waited for */
-    GATHER_HOLDS = 2,  /* it counts on the group's memory */
-    GATHER_PAID = 4,   /* its first poll has a unit of the budget already */
-    GATHER_STOPPED = 8 /* it has cancelled all */
+    GATHER_DRAIN = 1,   /* nothing is taken: all are waited for */
+    GATHER_HOLDS = 2,   /* it counts on the group's memory */
+    GATHER_PAID = 4,    /* its first poll has a unit of the budget already */
+    GATHER_STOPPED = 8, /* it has cancelled all */
+    GATHER_GOES_ON = 16 /* it takes one after the other, and comes back to the group between them */
 };
 
 /* A waker in a place is its address and one. */
@@ -305,8 +306,8 @@ static int future_wait_locked(weft_future *f, weft_wakeable *target, struct wf_s
     return rc;
 }
 
-/* It is over. */
-static void future_leave_locked(weft_future *f, struct wf_sweep *s)
+/* It waits no more; over: nor does it come back. */
+static void future_leave_locked(weft_future *f, bool over, struct wf_sweep *s)
 {
     struct wf_gather *gt = wf_gather_of_future(f);
 
@@ -317,6 +318,8 @@ static void future_leave_locked(weft_future *f, struct wf_sweep *s)
         if (w)
             s->release = w;
     }
+    if (!over)
+        return;
     s->put = (f->words[GATHER_FLAGS] & GATHER_HOLDS) != 0;
     f->words[GATHER_FLAGS] &= ~(uintptr_t)GATHER_HOLDS;
 }
@@ -358,7 +361,7 @@ static int future_look(weft_future *f, weft_wakeable *target, bool *brought, boo
         }
     }
     if (rc != -EAGAIN)
-        future_leave_locked(f, &s);
+        future_leave_locked(f, rc <= 0 || !(f->words[GATHER_FLAGS] & GATHER_GOES_ON), &s);
     wf_unlock(&gt->group.lock);
     wf_sweep(gt, &s);
     return rc;
@@ -420,10 +423,10 @@ void wf_gather_drop(weft_future *f)
     struct wf_gather *gt = wf_gather_of_future(f);
     struct wf_sweep s = {0};
 
-    if (!(f->words[GATHER_FLAGS] & GATHER_HOLDS)) /* it is between two of those that it takes */
+    if (!(f->words[GATHER_FLAGS] & GATHER_HOLDS)) /* it was never pending, or is over */
         return;
     wf_lock(&gt->group.lock);
-    future_leave_locked(f, &s);
+    future_leave_locked(f, true, &s);
     wf_unlock(&gt->group.lock);
     wf_sweep(gt, &s);
 }
@@ -435,13 +438,15 @@ weft_future wf_gather_future(const weft_future_type *type, struct wf_gather *gt)
     weft_future f = {.type = type};
 
     f.words[GATHER_SELF] = (uintptr_t)gt;
+    f.words[GATHER_FLAGS] = GATHER_GOES_ON;
     return f;
 }
 
 static weft_future gather_future(struct wf_gather *gt, void *done, unsigned flags)
 {
-    weft_future f = wf_gather_future(&gather_type, gt);
+    weft_future f = {.type = &gather_type};
 
+    f.words[GATHER_SELF] = (uintptr_t)gt;
     f.words[GATHER_DONE] = (uintptr_t)done;
     f.words[GATHER_FLAGS] = flags;
     return f;

@@ -9,6 +9,7 @@
 #include "base/sys.h"
 #include "sched/runtime.h"
 #include "task/current.h"
+#include "task/leave.h"
 #include "task/thread_wait.h"
 
 #include <errno.h>
@@ -177,18 +178,49 @@ int weft_join_set_join_all(weft_join_set *set, weft_join_done_fn *fn, void *arg)
 /* Words of a future, beside the gathering's. */
 enum { ALL_FN = WF_GATHER_WORDS, ALL_ARG };
 
-static weft_poll all_poll(weft_future *f, weft_context *cx)
+/* A fiber while it tells fn. */
+struct all_visit {
+    struct wf_leave leave; /* first: see leave.h */
+    weft_future *future;
+};
+
+static void all_panicked(struct wf_leave *l)
+{
+    wf_leave_remove(l);
+    wf_gather_drop(wf_container_of(l, struct all_visit, leave)->future);
+}
+
+static int all_tell(weft_future *f, const weft_join_done *done)
 {
     weft_join_done_fn *fn = (weft_join_done_fn *)f->words[ALL_FN]; /* NOLINT */
+    struct all_visit visit = {.future = f};
+    struct wf_fiber *fiber = wf_fiber_self();
+    int rc;
+
+    if (!fn)
+        return 0;
+    if (fiber)
+        wf_leave_push(fiber, WF_LEAVE_FIRST, &visit.leave, all_panicked);
+    rc = fn((void *)f->words[ALL_ARG], done); /* NOLINT(performance-no-int-to-ptr) */
+    if (fiber)
+        wf_leave_remove(&visit.leave);
+    return rc;
+}
+
+static weft_poll all_poll(weft_future *f, weft_context *cx)
+{
     weft_join_done done;
+    int rc;
 
     while (wf_gather_poll_next(f, cx, &done) == WEFT_READY) {
-        int rc = f->result > 0 && fn ? fn((void *)f->words[ALL_ARG], &done) : 0; /* NOLINT */
-
-        if (rc < 0)
-            f->result = rc;
         if (f->result <= 0)
             return WEFT_READY;
+        rc = all_tell(f, &done);
+        if (rc < 0) {
+            wf_gather_drop(f);
+            f->result = rc;
+            return WEFT_READY;
+        }
     }
     return WEFT_PENDING;
 }

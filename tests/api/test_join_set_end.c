@@ -389,6 +389,64 @@ TEST(join_all_is_a_future_too)
 
 END_TEST
 
+/* A set of one task, which is freed while it is told of that one. */
+struct freed {
+    weft_join_set *set;
+    atomic_int flag; /* the task ends */
+    atomic_bool told, gone;
+    bool panics;
+};
+
+static int lets_it_be_freed(void *arg, const weft_join_done *done)
+{
+    struct freed *s = arg;
+
+    CHECK_EQ(10, done->result);
+    atomic_store(&s->told, true);
+    YIELD_UNTIL(atomic_load(&s->gone));
+    if (s->panics)
+        weft_panic("as it was told to");
+    return 0;
+}
+
+static int awaits_all(void *arg)
+{
+    struct freed *s = arg;
+    weft_future all = weft_join_set_join_all_future(s->set, lets_it_be_freed, s);
+
+    return (int)weft_await(&all);
+}
+
+static int frees_while_it_tells(void *arg)
+{
+    (void)arg;
+    for (int panics = 0; panics < 2; panics++) {
+        struct freed s = {.set = weft_join_set_new(), .panics = panics};
+        weft_task_info info = {.polls = 0};
+        int result = 0;
+        weft_task *t;
+
+        CHECK(weft_join_set_spawn(s.set, until_set, &s.flag) > 0);
+        t = weft_spawn(awaits_all, &s);
+        YIELD_UNTIL(weft_task_get_info(t, &info) == 0 && info.polls &&
+                    info.state == WEFT_TASK_IDLE);
+        atomic_store(&s.flag, 11);
+        YIELD_UNTIL(atomic_load(&s.told));
+        weft_join_set_free(s.set);
+        atomic_store(&s.gone, true);
+        CHECK_EQ(0, weft_join(t, &result));
+        CHECK_EQ(panics ? -EOWNERDEAD : -ESHUTDOWN, result);
+    }
+    return 0;
+}
+
+TEST(a_join_all_that_was_pending_outlasts_a_set_that_is_freed_while_it_tells)
+{
+    test_run(frees_while_it_tells, NULL);
+}
+
+END_TEST
+
 static int shutdown_as_a_future(void *arg)
 {
     weft_join_set *set = weft_join_set_new();
@@ -496,4 +554,5 @@ TEST_MAIN("join_set_end", cancelling_reaches_those_that_are_there, no_task_outli
           who_waits_for_a_set_that_is_freed_is_told, who_cannot_wait_leaves_tasks_that_end_soon,
           detached_tasks_go_on_without_the_set, a_deadline_cancels_all,
           join_all_takes_all_unless_it_is_stopped, join_all_is_a_future_too,
+          a_join_all_that_was_pending_outlasts_a_set_that_is_freed_while_it_tells,
           a_shutdown_is_a_future_too, a_set_outlives_its_runtime, bad_use_gets_an_answer)
