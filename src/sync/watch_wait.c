@@ -96,6 +96,7 @@ static void wait_leave(weft_future *f)
     wait_end(f);
 }
 
+/* Ready with -EAGAIN, it comes back at once: it holds the receiver still, if it did. */
 static weft_poll wait_poll(weft_future *f, const weft_context *cx, wf_wait_look *look)
 {
     struct weft_watch_receiver *rx = wf_wait_of(f)->object;
@@ -109,7 +110,10 @@ static weft_poll wait_poll(weft_future *f, const weft_context *cx, wf_wait_look 
         wf_coop_restore();
         return WEFT_PENDING;
     }
-    wait_end(f);
+    if (f->result != -EAGAIN)
+        wait_end(f);
+    else if (wf_wait_is_placed(f))
+        f->aux_ = WAIT_HOLDS;
     return WEFT_READY;
 }
 
@@ -286,17 +290,19 @@ static weft_poll condition_poll(weft_future *f, weft_context *cx)
 {
     struct wf_wait *w = wf_wait_of(f);
     const struct weft_watch_receiver *rx = w->object;
+    bool shut = wait_holds(f); /* perhaps */
 
     do {
         if (wf_unlikely(!wf_coop_proceed(cx)))
             return wait_give_way(f);
-        if (!wait_holds(f) && wf_watch_version(rx->w) != w->words[WAIT_VERSION]) {
+        if (!shut && wf_watch_version(rx->w) != w->words[WAIT_VERSION]) {
             f->result = condition_ask(f);
             if (f->result != 0) {
                 wait_leave(f);
                 return WEFT_READY;
             }
         }
+        shut = false; /* looked at */
         if (wait_poll(f, cx, condition_look) == WEFT_PENDING)
             return WEFT_PENDING;
     } while (f->result == -EAGAIN);

@@ -249,6 +249,63 @@ TEST(what_gave_way_comes_to_what_is_there_or_waits_for_it)
     test_run(goes_on_after_it_starved, NULL);
 }
 
+/* A condition that is asked for so long that its receiver is closed meanwhile. */
+struct asking {
+    weft_watch_receiver *rx;
+    atomic_bool asked, closed;
+    bool holds;
+};
+
+static bool asks_until_closed(const void *value, void *arg)
+{
+    struct asking *a = arg;
+
+    (void)value;
+    atomic_store(&a->asked, true);
+    while (!atomic_load(&a->closed))
+        CHECK_EQ(0, weft_yield());
+    return a->holds;
+}
+
+static int closes_when_asked(void *arg)
+{
+    struct asking *a = arg;
+
+    while (!atomic_load(&a->asked))
+        CHECK_EQ(0, weft_yield());
+    weft_watch_receiver_close(a->rx);
+    atomic_store(&a->closed, true);
+    return 0;
+}
+
+static int closed_while_asked(void *arg)
+{
+    (void)arg;
+    for (int holds = 0; holds < 2; holds++) {
+        struct asking a = {.holds = holds};
+        weft_watch_condition condition = {.holds = asks_until_closed, .arg = &a};
+        weft_watch_sender *tx;
+        weft_task *closer;
+        weft_future f;
+
+        CHECK_EQ(0, weft_watch_new(&tx, &a.rx, sizeof(int), &(int){1}));
+        f = weft_watch_wait_for_future(a.rx, &condition);
+        starve(&f);
+        closer = weft_spawn(closes_when_asked, &a);
+        CHECK_EQ(holds ? 1 : -ESHUTDOWN, weft_await(&f));
+        CHECK_EQ(0, join(closer));
+        weft_watch_sender_close(tx);
+    }
+    return 0;
+}
+
+TEST(a_condition_that_gave_way_may_be_asked_of_while_its_receiver_is_closed)
+{
+    hush();
+    test_run(closed_while_asked, NULL);
+}
+
 TEST_MAIN("channel_starved", what_gave_way_before_its_handle_was_closed_is_told_or_can_be_dropped,
           a_send_that_gave_way_before_the_last_sender_was_closed_is_told,
-          what_gave_way_comes_to_what_is_there_or_waits_for_it)
+          what_gave_way_comes_to_what_is_there_or_waits_for_it,
+          a_condition_that_gave_way_may_be_asked_of_while_its_receiver_is_closed)
