@@ -20,7 +20,7 @@ static unsigned letters[VALUES]; /* plain: written by who sends it */
 static bool got[VALUES];
 static bool with_permit; /* the second sender does */
 
-enum { GIVEN, QUEUED, WAS_CANCELLED, GIVEN_AND_MORE };
+enum { GIVEN, QUEUED, WAS_CANCELLED, GIVEN_AND_MORE, DESTROYED };
 
 static void receive_as(int rc, unsigned *letter)
 {
@@ -270,6 +270,91 @@ static void drop_waker_and_none(void)
     none_is_received();
 }
 
+/* --- a fiber that is left behind ---------------------------------------------------------- */
+
+static weft_task *stubborn;
+static unsigned *place;
+static unsigned destroyed;
+
+static void destroys(void *value)
+{
+    CHECK_EQ(42, **(unsigned **)value);
+    destroyed++;
+}
+
+static int receive_stubbornly(void *arg)
+{
+    weft_shield shield;
+
+    (void)arg;
+    weft_shield_enter(&shield);
+    return weft_recv(rx, &place);
+}
+
+static int lets_it_wait(void *arg)
+{
+    CHECK_EQ(0, weft_yield());
+    return arg == NULL ? 7 : 8;
+}
+
+/* It waits in a runtime that nobody drives any more. */
+static void open_stopped(void)
+{
+    int result;
+
+    model_hush();
+    open_channel();
+    wf_mpsc_of_tx(tx)->destroy = destroys;
+    CHECK_EQ(0, weft_spawn_on(rt, &stubborn, NULL, receive_stubbornly, NULL));
+    CHECK_EQ(0, weft_block_on(rt, lets_it_wait, NULL, &result));
+    CHECK_EQ(-ETIMEDOUT, weft_runtime_shutdown(rt, 0));
+}
+
+/* The first is in its hand. */
+static void open_stopped_and_closed(void)
+{
+    open_stopped();
+    send_letter(tx, 0);
+    send_letter(tx, 0);
+    weft_receiver_close(rx);
+    rx = NULL;
+}
+
+/* Who is told that it has ended may do with its place what he likes. */
+static void leaves_it_behind(void)
+{
+    int result = 0;
+
+    weft_runtime_free(rt);
+    CHECK_EQ(0, weft_join_blocking(stubborn, &result));
+    CHECK_EQ(-ECANCELED, result);
+    place = NULL;
+}
+
+static void one_is_received_or_destroyed(void)
+{
+    unsigned *letter = NULL;
+
+    CHECK_EQ(1 - destroyed, weft_try_recv(rx, &letter) == 1);
+    model_reached(destroyed ? DESTROYED : QUEUED);
+    weft_sender_close(tx);
+    weft_receiver_close(rx);
+}
+
+/* The receiver's end went with the fiber, and what was left with it. */
+static void is_refused(void)
+{
+    unsigned *letter = &letters[0];
+
+    CHECK_EQ(-EPIPE, weft_try_send(tx, &letter));
+    weft_sender_close(tx);
+}
+
+static void receiver_has_gone(void)
+{
+    CHECK_EQ(2, destroyed);
+}
+
 const struct model_test model_tests[] = {
     {.name = "a value reaches a fiber that waits, or is about to, and then the end",
      .leaks = true,
@@ -320,5 +405,16 @@ const struct model_test model_tests[] = {
      .end = drop_waker_and_three,
      .must_reach = 1u << GIVEN_AND_MORE,
      .stale = MODEL_NONE},
+    {.name = "a value is sent to a fiber that is left behind",
+     .leaks = true,
+     .begin = open_stopped,
+     .thread = {leaves_it_behind, sends_one},
+     .end = one_is_received_or_destroyed,
+     .must_reach = 1u << QUEUED | 1u << DESTROYED},
+    {.name = "the last sender goes while a fiber is left behind whose receiver was closed",
+     .leaks = true,
+     .begin = open_stopped_and_closed,
+     .thread = {leaves_it_behind, is_refused},
+     .end = receiver_has_gone},
     {0},
 };
