@@ -122,14 +122,15 @@ struct weft_runtime {
     struct wf_relief relief WF_ALIGNED(WF_CACHE_LINE);
 
     /* life cycle; see runtime.c */
-    struct wf_atomic_u32 phase;    /* enum wf_phase; also a futex */
-    struct wf_atomic_u32 users;    /* the handle, the threads inside, calls from outside */
+    struct wf_atomic_u32 phase; /* enum wf_phase; also a futex */
+    struct wf_atomic_u32
+        users; /* the handle, the threads inside, calls from outside; and flags: shutdown.c */
     struct wf_atomic_u32 ended;    /* futex: moves when a task ends while closing */
     struct wf_atomic_u32 spawning; /* spawns from outside that are under way */
     struct wf_atomic_u32
         orphan; /* the handle was given up inside: the last task to end stops all */
     struct wf_atomic_u32 joined; /* who joins the threads, and whether that is done; a futex */
-    struct wf_atomic_u32 kept;   /* linked among the abandoned */
+    bool kept;                   /* linked among the abandoned; by the last user */
     struct wf_atomic_u32 driver; /* current-thread: 1 while a thread drives, futex */
     void *next_abandoned;        /* set once, at the end */
 };

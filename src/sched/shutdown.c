@@ -8,10 +8,11 @@
  *          comes first.
  * OWNS     users counts the program's handle, each thread inside, and each push from outside
  *          that is under way. The last one frees the memory. A task that did not end within the limit of
- *          a shutdown is abandoned: its joiners are told, its stack and the runtime's memory
- *          stay, for something may still point into them. Timers that no task of it owned are woken.
+ *          a shutdown is abandoned by it: its joiners are told, its stack and the runtime's memory
+ *          stay, for something may still point into them. Timers that no task of it owned are woken. Who wakes such a
+ *          task late is a last user, too: one at a time is at it, and looks again for the others.
  * WHO      Any thread, but weft_runtime_free gives the handle up.
- * ORDER    users: acq_rel, as every reference count. wf_runtime_alive reads finished (acquire) before
+ * ORDER    users: as every reference count. wf_runtime_alive reads finished (acquire) before
  *          spawned: equal sums mean that there was a moment without tasks. Closing is told by plain stores and a
  *          barrier that every thread passes (membarrier). Who asks has written its own part before (spawning,
  *          the state of a new task, the count of those that finished) and passes no fence:
@@ -326,26 +327,59 @@ static bool shutdown_abandon_all(weft_runtime *rt)
     return wf_runtime_alive(rt) == 0;
 }
 
-void wf_runtime_put(struct weft_runtime *rt)
+/* Kept for good, where leak checkers find it. By the one who is at it. */
+static void shutdown_keep(weft_runtime *rt)
 {
-    bool ended;
-
-    /* acq_rel: the last one sees what all others did */
-    if (wf_sub_u32(&rt->users, 1, WF_ACQ_REL) != 1)
+    if (rt->kept)
         return;
-    ended = shutdown_abandon_all(rt);
-    shutdown_leave_timers(rt);
-    if (ended) {
-        wf_runtime_free_memory(rt);
-        return;
-    }
-    /* A late waker may come here again: linked once. */
-    if (wf_swap_u32(&rt->kept, 1, WF_RELAXED))
-        return;
-    /* Kept for good, where leak checkers find it. relaxed: nobody else reads the list. */
+    rt->kept = true;
+    /* relaxed: nobody else reads the list */
     rt->next_abandoned = wf_load_ptr(&abandoned, WF_RELAXED);
     while (!wf_cas_weak_ptr(&abandoned, &rt->next_abandoned, rt, WF_RELAXED, WF_RELAXED))
         continue;
+}
+
+/* In users, beside their number: the last one of them is at what is left; and a late one has come since he looked. */
+#define USERS_INSIDE 0x80000000u
+#define USERS_AGAIN  0x40000000u
+#define USERS_FLAGS  (USERS_INSIDE | USERS_AGAIN)
+
+/* By the last user, USERS_INSIDE. */
+static void shutdown_last(weft_runtime *rt)
+{
+    bool over;
+    uint32_t users;
+
+    do {
+        /* acquire: pairs with wf_runtime_put, what a late user has left */
+        users = wf_and_u32(&rt->users, ~USERS_AGAIN, WF_ACQUIRE) & ~USERS_AGAIN;
+        over = shutdown_abandon_all(rt);
+        shutdown_leave_timers(rt);
+        if (!over)
+            shutdown_keep(rt);
+        /* Nothing is pushed any more once it is over. */
+        over = over && !rt->kept;
+        /* release: pairs with wf_runtime_put; a user who is under way is the next last one */
+    } while (!wf_cas_u32(&rt->users, &users, users & ~USERS_FLAGS, WF_RELEASE, WF_RELAXED));
+    if (over && users == USERS_INSIDE)
+        wf_runtime_free_memory(rt);
+}
+
+void wf_runtime_put(struct weft_runtime *rt)
+{
+    /* relaxed: only seeds the exchange */
+    uint32_t users = wf_load_u32(&rt->users, WF_RELAXED), left;
+
+    do {
+        left = users - 1;
+        if (left & USERS_INSIDE)
+            left |= USERS_AGAIN;
+        else if (left == 0)
+            left = USERS_INSIDE;
+        /* acq_rel: the last one sees what all others did, and the one before who was that; pairs with shutdown_last */
+    } while (!wf_cas_weak_u32(&rt->users, &users, left, WF_ACQ_REL, WF_RELAXED));
+    if (wf_unlikely(left == USERS_INSIDE))
+        shutdown_last(rt);
 }
 
 /* From inside: nobody will join them. */

@@ -8,6 +8,7 @@
  * told it has taken time.
  */
 #include "model/live.h"
+#include "task/task.h"
 
 static weft_task *task;
 static unsigned accepted, made, effects, stops; /* plain: what is over carries them */
@@ -427,6 +428,75 @@ static void freed_current(void)
     CHECK_EQ(1, wf_load_u32(&drops, WF_RELAXED));
 }
 
+/* Two fibers that do not end, whatever they are told: one waits, one is in a queue for ever. */
+static weft_task *stubborn[2];
+static struct wf_atomic_u32 rounds;
+
+static int stubborn_waiter(void *arg)
+{
+    WEFT_SHIELD
+    {
+        weft_future never = weft_pending_future();
+
+        waker = weft_waker_of(&weft_task_self()->wakeable);
+        (void)weft_await(&never);
+    }
+    return arg != NULL;
+}
+
+static int stubborn_runner(void *arg)
+{
+    WEFT_SHIELD
+    while (arg == NULL) {
+        wf_add_u32(&rounds, 1, WF_RELAXED);
+        CHECK_EQ(0, weft_yield());
+    }
+    return 0;
+}
+
+/* Both have been told, and the first one waits again. */
+static int stubborn_root(void *arg)
+{
+    (void)arg;
+    stubborn[0] = weft_spawn(stubborn_waiter, NULL);
+    stubborn[1] = weft_spawn(stubborn_runner, NULL);
+    WEFT_SHIELD
+    {
+        while (!waker.target_ || wf_load_u32(&rounds, WF_RELAXED) == 0)
+            CHECK_EQ(0, weft_yield());
+        CHECK_EQ(0, weft_runtime_shutdown(weft_runtime_current(), 0));
+        for (int i = 0; i < 4; i++)
+            CHECK_EQ(0, weft_yield());
+    }
+    return 7;
+}
+
+static void open_left_behind(void)
+{
+    int result = 0;
+
+    model_hush();
+    open_current();
+    CHECK_EQ(0, weft_block_on(rt, stubborn_root, NULL, &result));
+    CHECK_EQ(7, result);
+    CHECK_EQ(-ETIMEDOUT, weft_runtime_shutdown(rt, 0));
+}
+
+static void late_waker(void)
+{
+    weft_waker_wake(&waker);
+}
+
+static void all_are_left_behind(void)
+{
+    for (int i = 0; i < 2; i++) {
+        int result = 0;
+
+        CHECK_EQ(0, weft_join_blocking(stubborn[i], &result));
+        CHECK_EQ(-ECANCELED, result);
+    }
+}
+
 const struct model_test model_tests[] = {
     {.name = "one worker: a task spawned against shutdown ends or is refused",
      .begin = open_one,
@@ -562,6 +632,13 @@ const struct model_test model_tests[] = {
      .must_reach = 12,
      .late_clock = true,
      .preemptions = MODEL_NONE,
+     .stale = 1},
+    {.name = "current-thread: a late wake while the tasks are abandoned",
+     .leaks = true,
+     .begin = open_left_behind,
+     .thread = {freer, late_waker},
+     .end = all_are_left_behind,
+     .preemptions = 2,
      .stale = 1},
     {.name = "current-thread: the handle is given up inside",
      .leaks = true,
