@@ -75,9 +75,9 @@ WF_SUSPENDS int wf_gather_next(struct wf_gather *gt, void *done, const char *cal
 weft_future wf_gather_next_future(struct wf_gather *gt, void *done);
 
 /* The same in steps, for a future of the kind's own that takes one after the other: its poll calls this, with a place
- * that is good for the length of the call, as long as it is ready with 1. One that was pending counts on the memory until
- * it is ready with something else; who ends it before that drops it, which is for nothing at any other time. Its words
- * from here on are the kind's. */
+ * that is good for the length of the call, as long as it is ready with 1. One that was pending counts on the memory
+ * until it is ready with something else; who ends it before that drops it, which is for nothing at any other time. Its
+ * words from here on are the kind's. */
 #define WF_GATHER_WORDS 3
 
 weft_future wf_gather_future(const weft_future_type *type, struct wf_gather *gt);

@@ -9,8 +9,9 @@
  *          before the lock is given back.
  *          Only a fiber in its own call has one. A future may be dropped after it was given something, and could not
  *          put that back in front of what came later; a fiber looks into its hand before it goes away.
- * OWNS     The hand is on the stack of its fiber, but `out` need not be: whoever is told that the task has ended may free
- *          that. So if the task is abandoned (hold.h) the hand is taken back before, and what is in it is destroyed.
+ * OWNS     The hand is on the stack of its fiber, but `out` need not be: whoever is told that the task has ended may
+ *          free that. So if the task is abandoned (hold.h) the hand is taken back before, and what is in it is
+ *          destroyed.
  * WHO      `out` and `given`: whoever finds the hand in tx.receiver, under the lock; then the fiber.
  * INVARIANTS
  *     H1   A hand is in tx.receiver only while its fiber is in wf_mpsc_hand_await. So its task lives, and so it does
