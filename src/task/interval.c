@@ -33,6 +33,8 @@ _Static_assert(sizeof(struct interval) <= sizeof(weft_interval), "weft_interval 
 
 enum { TICK_INTERVAL, TICK_SCHEDULED };
 
+enum { TICK_DUE = 1 }; /* aux_: armed for a tick that was due, for want of budget */
+
 static struct interval *interval_of(weft_interval *iv)
 {
     return (struct interval *)(void *)iv->words_;
@@ -98,18 +100,26 @@ static weft_poll tick_poll(weft_future *f, weft_context *cx)
 {
     struct interval *i = tick_interval(f);
     enum wf_timer_state state = WF_TIMER_IDLE;
+    uint64_t now;
 
     if (i->ticker && i->ticker != f)
         return tick_end(f, -EBUSY);
     if (i->ticker)
         state = wf_timer_repoll(&i->timer, cx);
-    if (state != WF_TIMER_IDLE)
-        return state == WF_TIMER_ARMED ? WEFT_PENDING : tick_end(f, 0);
+    if (state == WF_TIMER_ARMED)
+        return WEFT_PENDING;
+    if (state == WF_TIMER_FIRED) {
+        if (wf_unlikely(f->aux_ == TICK_DUE))
+            wf_coop_spend();
+        return tick_end(f, 0);
+    }
     if (!wf_thread_self())
         return tick_end(f, -EPERM);
-    if (i->next <= wf_now())
-        return wf_coop_proceed(cx) ? tick_end(f, 0) : WEFT_PENDING;
-    /* whatever the budget is, as a sleep */
+    now = wf_now();
+    if (i->next <= now && wf_coop_proceed(cx))
+        return tick_end(f, 0);
+    /* Whatever the budget is, and also for a tick that is due, as a sleep. */
+    f->aux_ = i->next <= now ? TICK_DUE : 0;
     i->ticker = f;
     i->timer = (struct wf_timer){0};
     wf_timer_arm(&i->timer, wf_thread_self()->wheel, i->next,

@@ -14,7 +14,11 @@
 #include <errno.h>
 #include <weft/time.h>
 
-enum { SLEEP_FOR, SLEEP_UNTIL };
+enum {
+    SLEEP_FOR,
+    SLEEP_UNTIL,
+    SLEEP_DUE /* armed for a moment that had passed, for want of budget */
+};
 
 enum wf_timer_state wf_timer_repoll_begun(struct wf_timer *t, const weft_context *cx)
 {
@@ -63,10 +67,11 @@ static weft_poll sleep_arm(weft_future *f, weft_context *cx)
     now = wf_now();
     if (f->aux_ == SLEEP_FOR)
         at = weft_instant_add(now, at);
-    else if (at <= now)
-        return wf_coop_proceed(cx) ? WEFT_READY : WEFT_PENDING;
-    /* Whatever the budget is: beside a branch that always spends all of it a limit would never begin. */
-    f->aux_ = SLEEP_UNTIL;
+    else if (at <= now && wf_coop_proceed(cx))
+        return WEFT_READY;
+    /* Whatever the budget is: beside a branch that always spends all of it a limit would never begin, nor would a
+     * moment that has passed ever come. Such a timer fires when the worker looks next. */
+    f->aux_ = at <= now ? SLEEP_DUE : SLEEP_UNTIL;
     wf_timer_arm(t, wf_thread_self()->wheel, at, wf_wakeable_retain(cx->waker_.target_));
     return WEFT_PENDING;
 }
@@ -79,7 +84,11 @@ static weft_poll sleep_poll(weft_future *f, weft_context *cx)
     state = wf_timer_repoll(sleep_timer(f), cx);
     if (state == WF_TIMER_IDLE)
         return sleep_arm(f, cx);
-    return state == WF_TIMER_ARMED ? WEFT_PENDING : WEFT_READY;
+    if (state == WF_TIMER_ARMED)
+        return WEFT_PENDING;
+    if (wf_unlikely(f->aux_ == SLEEP_DUE))
+        wf_coop_spend();
+    return WEFT_READY;
 }
 
 static void sleep_drop(weft_future *f)

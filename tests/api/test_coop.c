@@ -441,6 +441,10 @@ static int starves_no_timer(void *arg)
     CHECK_EQ(1, beside_spender(weft_sleep_until_future(weft_now() + WEFT_MS(1))));
     CHECK_EQ(0, weft_interval_init_at(&iv, weft_now() + WEFT_MS(1), WEFT_MS(1)));
     CHECK_EQ(1, beside_spender(weft_interval_tick_future(&iv, NULL)));
+    /* What has passed when it is first polled is no worse off. */
+    CHECK_EQ(1, beside_spender(weft_sleep_until_future(weft_now())));
+    CHECK_EQ(0, weft_interval_init_at(&iv, weft_now(), WEFT_MS(1)));
+    CHECK_EQ(1, beside_spender(weft_interval_tick_future(&iv, NULL)));
     CHECK_EQ(-ETIMEDOUT, weft_timeout(WEFT_MS(1), &f));
     f = weft_future_of(&spender_type);
     CHECK_EQ(1, beside_spender(weft_timeout_future(WEFT_MS(1), &f)));
