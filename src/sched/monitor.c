@@ -130,11 +130,16 @@ static bool monitor_measure(struct wf_worker *w, uint64_t ticks)
 /* Was the oldest task that lies on a seat, which the caller has taken, made before that? */
 static bool monitor_older_waits(const struct wf_seat *s, uint64_t from)
 {
-    struct weft_task *oldest = wf_deque_peek(&s->backlog, 0);
+    struct weft_task *oldest;
     bool older;
 
-    /* A thief may have it, and it may be gone. */
-    if (!oldest || !wf_task_try_retain(oldest))
+    /* A thief may have it, and it may be gone; but nobody makes another use of the chunk then. */
+    wf_slab_hold();
+    oldest = wf_deque_peek(&s->backlog, 0);
+    if (oldest && !wf_task_try_retain(oldest))
+        oldest = NULL;
+    wf_slab_let_go();
+    if (!oldest)
         return false;
     /* relaxed: from when it was made, and who made it left the guard since */
     older = (int64_t)(wf_load_u64(&oldest->ready_at, WF_RELAXED) - from) < 0;

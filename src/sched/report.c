@@ -111,10 +111,16 @@ static bool report_may(struct wf_report *r, uint64_t now)
 /* What the worker is polling, with a reference; NULL: nothing, or it is just ending. */
 static struct weft_task *report_task(const struct wf_worker *w)
 {
-    /* relaxed: headers are never unmapped, and the reference brings what stands in one */
-    struct weft_task *t = wf_load_ptr(&w->thread.task_to_read, WF_RELAXED);
+    struct weft_task *t;
 
-    if (!t || !wf_task_try_retain(t))
+    wf_slab_hold();
+    /* relaxed: whoever makes another use of the chunk has the lock for that, after the worker has taken the task out
+     * here; and the reference brings what stands in the header */
+    t = wf_load_ptr(&w->thread.task_to_read, WF_RELAXED);
+    if (t && !wf_task_try_retain(t))
+        t = NULL;
+    wf_slab_let_go();
+    if (!t)
         return NULL;
     if (wf_load_ptr(&w->thread.task_to_read, WF_RELAXED) == t)
         return t;

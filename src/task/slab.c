@@ -120,6 +120,16 @@ static void slab_lock(void)
         slab_make_ready();
 }
 
+void wf_slab_hold(void)
+{
+    slab_lock();
+}
+
+void wf_slab_let_go(void)
+{
+    wf_unlock(&slab.lock);
+}
+
 static struct wf_slab_chunk *slab_chunk_of(void *p)
 {
     return (struct wf_slab_chunk *)(void *)((char *)p - ((uintptr_t)p & (CHUNK_SIZE - 1)));

@@ -50,6 +50,14 @@ struct wf_slab_cursor {
 
 bool wf_slab_walk(struct wf_slab_cursor *at, bool (*visit)(void *slot, void *arg), void *arg);
 
+/*
+ * Between these two no chunk goes away. So what is seen in use then stays a slot of its size: for who looks into one
+ * that may be given back at any moment, and its chunk serve another size. Nothing else of the slab may be called in
+ * between.
+ */
+void wf_slab_hold(void);
+void wf_slab_let_go(void);
+
 /* Give idle chunks beyond a small reserve back to the kernel. Cheap when there are none. */
 void wf_slab_trim(void);
 
