@@ -42,9 +42,7 @@ ssize_t weft_join_map_spawn_copy_with_at(const char *site, weft_join_map *map, w
 ssize_t weft_join_map_spawn_async_at(const char *site, weft_join_map *map, weft_key key,
                                      const weft_async_type *type, const void *state)
 {
-    static const weft_async_type none;
-    const weft_async_type *t = type ? type : &none;
-    struct wf_group_spawn what = {.task = {.async = t, .copy = state, .copy_size = t->size}};
+    struct wf_group_spawn what = {.task = wf_spawn_of_async(type, state)};
 
     return wf_join_map_spawn("weft_join_map_spawn_async", map, key, site, NULL, &what);
 }
@@ -74,10 +72,7 @@ ssize_t weft_join_map_spawn_async_on_at(const char *site, weft_join_map *map, we
                                         weft_runtime *rt, const weft_task_options *options,
                                         const weft_async_type *type, const void *state)
 {
-    static const weft_async_type none;
-    const weft_async_type *t = type ? type : &none;
-    struct wf_group_spawn what = {.task = {.async = t, .copy = state, .copy_size = t->size},
-                                  .rt = rt};
+    struct wf_group_spawn what = {.task = wf_spawn_of_async(type, state), .rt = rt};
 
     if (!rt)
         return wf_misuse(-EINVAL, "weft_join_map_spawn_async_on: the runtime is NULL");

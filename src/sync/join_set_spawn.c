@@ -40,9 +40,7 @@ ssize_t weft_join_set_spawn_copy_with_at(const char *site, weft_join_set *set,
 ssize_t weft_join_set_spawn_async_at(const char *site, weft_join_set *set,
                                      const weft_async_type *type, const void *state)
 {
-    static const weft_async_type none;
-    const weft_async_type *t = type ? type : &none;
-    struct wf_group_spawn what = {.task = {.async = t, .copy = state, .copy_size = t->size}};
+    struct wf_group_spawn what = {.task = wf_spawn_of_async(type, state)};
 
     return wf_join_set_spawn("weft_join_set_spawn_async", set, site, NULL, &what);
 }
@@ -69,10 +67,7 @@ ssize_t weft_join_set_spawn_async_on_at(const char *site, weft_join_set *set, we
                                         const weft_task_options *options,
                                         const weft_async_type *type, const void *state)
 {
-    static const weft_async_type none;
-    const weft_async_type *t = type ? type : &none;
-    struct wf_group_spawn what = {.task = {.async = t, .copy = state, .copy_size = t->size},
-                                  .rt = rt};
+    struct wf_group_spawn what = {.task = wf_spawn_of_async(type, state), .rt = rt};
 
     if (!rt)
         return wf_misuse(-EINVAL, "weft_join_set_spawn_async_on: the runtime is NULL");

@@ -14,10 +14,10 @@
  * INVARIANTS
  *     N1   The last touch of the scope by a child or the watch is to give back the lock under which it was taken
  *          out. The fiber leaves only after it has seen, under the lock, that none is left.
- *     N3   A future is registered in `ended` only while there are children. The last of them tells it the outcome and
- *          takes it out, so a scope that can be left knows of none; and one that was told does not come back.
  *     N2   `stopped` is set before the task is interrupted, and looked at after the interruption was taken back:
  *          either that is seen, or the interruption comes later, and stays.
+ *     N3   A future is registered in `ended` only while there are children. The last of them tells it the outcome and
+ *          takes it out, so a scope that can be left knows of none; and one that was told does not come back.
  * LOCKS    The group's. Children are cancelled, and the fiber woken, outside of it.
  * TESTS    tests/api/test_scope.c, tests/model/test_scope.c, tests/fault/test_group.c
  */
@@ -601,9 +601,7 @@ ssize_t weft_scope_spawn_copy_with_at(const char *site, weft_scope *s,
 ssize_t weft_scope_spawn_async_at(const char *site, weft_scope *s, const weft_async_type *type,
                                   const void *state)
 {
-    static const weft_async_type none;
-    const weft_async_type *t = type ? type : &none;
-    struct wf_group_spawn what = {.task = {.async = t, .copy = state, .copy_size = t->size}};
+    struct wf_group_spawn what = {.task = wf_spawn_of_async(type, state)};
 
     return scope_spawn("weft_scope_spawn_async", s, site, NULL, &what);
 }

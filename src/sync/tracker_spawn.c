@@ -142,10 +142,10 @@ weft_task *weft_task_tracker_spawn_async_at(const char *site, weft_task_tracker 
                                             const weft_async_type *type, const void *state)
 {
     weft_task_options o = {.site = site};
-    struct wf_spawn p = {
-        .options = &o, .async = type, .copy = state, .copy_size = type ? type->size : 0};
+    struct wf_spawn p = wf_spawn_of_async(type, state);
     weft_task *t = NULL;
 
+    p.options = &o;
     (void)tracked_spawn("weft_task_tracker_spawn_async", tr, &p, &t);
     return t;
 }
@@ -180,9 +180,9 @@ int weft_task_tracker_go_async_at(const char *site, weft_task_tracker *tr,
                                   const weft_async_type *type, const void *state)
 {
     weft_task_options o = {.site = site};
-    struct wf_spawn p = {
-        .options = &o, .async = type, .copy = state, .copy_size = type ? type->size : 0};
+    struct wf_spawn p = wf_spawn_of_async(type, state);
 
+    p.options = &o;
     return tracked_spawn("weft_task_tracker_go_async", tr, &p, NULL);
 }
 
@@ -252,9 +252,9 @@ int weft_task_tracker_spawn_async_on_at(const char *site, weft_task_tracker *tr,
                                         const weft_async_type *type, const void *state)
 {
     weft_task_options o = wf_spawn_sited(site, options);
-    struct wf_spawn p = {
-        .options = &o, .async = type, .copy = state, .copy_size = type ? type->size : 0};
+    struct wf_spawn p = wf_spawn_of_async(type, state);
 
+    p.options = &o;
     return tracked_spawn_on("weft_task_tracker_spawn_async_on", tr, rt, &p, t);
 }
 

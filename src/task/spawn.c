@@ -458,12 +458,13 @@ int wf_spawn_fiber_on(struct wf_scheduler *s, weft_task **out, const weft_task_o
 int wf_spawn_async_on(struct wf_scheduler *s, weft_task **out, const weft_task_options *options,
                       const weft_async_type *type, const void *state)
 {
-    struct wf_spawn p = {
-        .options = options, .async = type, .copy = state, .copy_size = type ? type->size : 0};
+    struct wf_spawn p = wf_spawn_of_async(type, state);
     struct wf_thread *th = wf_thread_self();
     struct weft_task *t;
-    int rc = wf_spawn_check("weft_spawn_async", &p);
+    int rc;
 
+    p.options = options;
+    rc = wf_spawn_check("weft_spawn_async", &p);
     if (rc == 0)
         rc = wf_spawn_check_pin("weft_spawn_async", s, &p);
     if (rc < 0)

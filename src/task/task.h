@@ -209,6 +209,15 @@ struct wf_spawn {
         pin; /* if it is to be pinned: to whom, by flags of wf_scheduler_ops.pin. 0: the caller's */
 };
 
+/* A stackless one, of which no more is said yet. type NULL: wf_spawn_check says so. */
+WF_INLINE struct wf_spawn wf_spawn_of_async(const weft_async_type *type, const void *state)
+{
+    static const weft_async_type none;
+    const weft_async_type *t = type ? type : &none;
+
+    return (struct wf_spawn){.async = t, .copy = state, .copy_size = t->size};
+}
+
 /* Is it right to spawn? 0, or -EINVAL with a message. */
 int wf_spawn_check(const char *call, const struct wf_spawn *p);
 
