@@ -19,22 +19,26 @@ static void pins_use(struct wf_pins *p)
 uint32_t wf_pins_choose(struct wf_scheduler *sched, struct wf_thread *th)
 {
     struct weft_runtime *rt = wf_runtime_of(sched);
-    unsigned at, seat = 0;
+    unsigned at, seat, best;
 
     /* Nobody but its worker is ever there. */
     if (rt->sole)
         return 0;
     if (th && th->sched == sched && !wf_worker_of(th)->standin)
         return wf_pins_flags(wf_worker_of(th)->seat->index);
-    /* A stand-in goes, and threads outside have no seat: one of the workers in turn, that is not stuck if there is
-     * one. relaxed: a choice */
+    /* A stand-in goes, and threads outside have no seat: one of the workers in turn, that is not stuck; if all are,
+     * the one that has been for the shortest time, which may only have lost its processor. relaxed: a choice */
     at = wf_add_u32(&rt->pin_turn, 1, WF_RELAXED);
+    best = at % rt->workers;
     for (unsigned i = 0; i < rt->workers; i++) {
         seat = (at + i) % rt->workers;
         if (wf_load_u32(&rt->seats[seat].taken, WF_RELAXED) != WF_SEAT_RELIEVED)
-            break;
+            return wf_pins_flags(seat);
+        if ((int64_t)(wf_thread_poll_from(&rt->worker[seat].thread) -
+                      wf_thread_poll_from(&rt->worker[best].thread)) > 0)
+            best = seat;
     }
-    return wf_pins_flags(seat);
+    return wf_pins_flags(best);
 }
 
 void wf_pins_push_here(struct wf_pins *p, struct weft_task *t)
