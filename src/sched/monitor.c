@@ -227,7 +227,7 @@ static void monitor_look_at(struct watch *m, struct wf_worker *w, uint64_t ticks
         monitor_next(m, c->stall_computing);
         return;
     }
-    if (!wf_relieve(w))
+    if (!wf_relieve(w, stall->last.poll))
         return;
     m->eager = m->eager < SOON ? SOON : m->eager;
     if (told)

@@ -14,6 +14,8 @@
  *          retires only while active > stuck, under the lock, so that relieved workers never outnumber the
  *          threads in their place by that.
  *     B2   A stand-in that retires leaves nothing: its tasks are injected, one by one, as from outside.
+ *     B3   Relieved is the poll that was looked at. Had it just ended, the next one would be relieved for what that
+ *          did, and never be told of itself.
  * LOCKS    WF_RANK_RELIEF: calling, retiring, making threads, and who is single (single.c). Nothing is pushed under
  *          it, and nobody joined: a thread on its way out is in the program's hook perhaps.
  * ORDER    made: release when an entry is there, acquire by who walks over all seats. called: release,
@@ -81,7 +83,7 @@ void wf_relief_release(struct weft_runtime *rt)
     wf_sys_free(r->standin);
 }
 
-bool wf_relieve(struct wf_worker *w)
+bool wf_relieve(struct wf_worker *w, uint64_t poll)
 {
     struct weft_runtime *rt = w->rt;
 
@@ -89,7 +91,8 @@ bool wf_relieve(struct wf_worker *w)
     wf_add_u32(&rt->relief.stuck, 1, WF_RELAXED);
     if (!wf_seat_take(w->seat))
         goto refuse;
-    if (!wf_single_end(rt)) {
+    /* B3: it stays until the seat is given back. Written before the worker left the seat to the poll. */
+    if (wf_thread_poll_from(&w->thread) != poll || !wf_single_end(rt)) {
         wf_seat_give_back(w->seat);
         goto refuse;
     }
@@ -413,7 +416,7 @@ bool wf_relieve_here(struct wf_thread *th)
 
     /* The guard is open in a poll: its own holder takes the seat as the monitor would. Refused: somebody has
      * relieved it before, this very task perhaps. */
-    if (!wf_relieve(w))
+    if (!wf_relieve(w, wf_thread_poll_from(th)))
         return false;
     relief_ask(w->rt);
     return true;

@@ -24,8 +24,9 @@ struct wf_standin {
 int wf_relief_init(struct weft_runtime *rt);
 void wf_relief_release(struct weft_runtime *rt);
 
-/* Take the work from a worker that is stuck in a poll. False: it is not, or was relieved before. */
-bool wf_relieve(struct wf_worker *w);
+/* Take the work from a worker that is stuck in the poll that began then, by its poll_from. False: it is not, or was
+ * relieved before. */
+bool wf_relieve(struct wf_worker *w, uint64_t poll);
 
 /* By a worker whose poll is over, and whose seat is taken. False: only for a moment. */
 bool wf_relieve_end(struct wf_worker *w);

@@ -320,7 +320,7 @@ struct stuck {
     atomic_int begun, done, free_done;
     atomic_ulong waiting; /* as the report told */
     long thread;
-    weft_notify go;
+    weft_notify stop, go;
 };
 
 static void told_of(void *user, const weft_stall *stall)
@@ -336,10 +336,8 @@ static int blocks(void *arg)
     struct stuck *s = arg;
     char c;
 
+    CHECK_EQ(0, weft_notify_wait(&s->stop));
     s->thread = thread_here();
-    /* From here on it is another thread that could run them. */
-    for (int i = 0; i < 3; i++)
-        weft_notify_one(&s->go);
     atomic_store(&s->begun, 1);
     CHECK_EQ(1, read(s->hold[0], &c, 1));
     return 0;
@@ -352,6 +350,17 @@ static int behind(void *arg)
     CHECK_EQ(0, weft_notify_wait(&s->go));
     CHECK_EQ(s->thread, thread_here());
     atomic_fetch_add(&s->done, 1);
+    return 0;
+}
+
+/* The three are ready before the one that will not let them run begins its poll. */
+static int wakes_them(void *arg)
+{
+    struct stuck *s = arg;
+
+    weft_notify_one(&s->stop);
+    for (int i = 0; i < 3; i++)
+        weft_notify_one(&s->go);
     return 0;
 }
 
@@ -396,24 +405,29 @@ static void stuck_on(unsigned workers)
     CHECK_EQ(0, weft_local_set_new_with(&set, &o));
     for (int i = 0; i < 3; i++)
         CHECK(weft_join_set_spawn(set, behind, &s) > 0);
-    CHECK_EQ(0, weft_local_set_run(set, returns_it, NULL, NULL));
     CHECK(weft_join_set_spawn(set, blocks, &s) > 0);
+    CHECK_EQ(0, weft_local_set_run(set, returns_it, NULL, NULL));
+    CHECK(weft_join_set_spawn(set, wakes_them, &s) > 0);
     while (!atomic_load(&s.begun))
         usleep(50);
     for (int i = 0; i < 4; i++) {
         CHECK_EQ(0, weft_spawn_on(rt, &t, NULL, unpinned, &s));
         weft_detach(t);
+    }
+    while (atomic_load(&s.free_done) != 4 || atomic_load(&s.waiting) < 3)
+        usleep(50);
+    /* Now that it is known who is stuck: these are on a worker that is free, if there is one. */
+    for (int i = 0; i < 4; i++) {
         CHECK_EQ(0, weft_spawn_on(rt, &t, NULL, spawns_local_meanwhile, &s));
         weft_detach(t);
     }
-    /* The pinned ones that were spawned meanwhile are on a worker that is free, if there is one. */
-    while (atomic_load(&s.free_done) != (workers > 1 ? 8 : 4) || atomic_load(&s.waiting) < 3)
+    while (workers > 1 && atomic_load(&s.free_done) != 8)
         usleep(50);
     CHECK_EQ(0, atomic_load(&s.done));
     CHECK_EQ(0, weft_metrics_snapshot(rt, &m));
     CHECK(m.total.queue_depth >= 3);
     CHECK_EQ(1, write(s.hold[1], "x", 1));
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         CHECK_EQ(1, weft_join_set_next_blocking(set, NULL));
     CHECK_EQ(3, atomic_load(&s.done));
     while (atomic_load(&s.free_done) != 8)

@@ -473,6 +473,52 @@ static void shut_down_meanwhile(void)
     close_watched();
 }
 
+/* --- B3, without a runtime that lives ------------------------------------------------------- */
+
+#define POLLS 3
+
+enum { ENDED_BEFORE = CALLED + 1, RELIEVED_IN };
+
+static struct weft_runtime two = {.workers = 2};
+static struct wf_seat seat = {.rt = &two, .inside = {1}};
+static struct wf_worker worker = {.rt = &two, .seat = &seat};
+static bool was_relieved[POLLS], is_told_of[POLLS]; /* by the worker; by who looks */
+
+static void polls_on(void)
+{
+    for (unsigned i = 0; i < POLLS; i++) {
+        /* As the worker, which is inside between two polls: it says which one it is before it lets go of the seat. */
+        wf_store_u64(&worker.thread.poll_from, i, WF_RELAXED);
+        wf_seat_leave(&seat);
+        while (!wf_seat_enter(&seat)) {
+            wf_seat_leave(&seat);
+            was_relieved[i] |= wf_relieve_end(&worker);
+            /* Not if it was given back by then: nothing changes any more. */
+            if (wf_load_u32(&seat.taken, WF_RELAXED) == WF_SEAT_TAKEN)
+                wf_spin_pause();
+        }
+    }
+}
+
+static void looks_on(void)
+{
+    uint64_t poll = wf_thread_poll_from(&worker.thread);
+
+    if (wf_relieve(&worker, poll)) {
+        is_told_of[poll] = true;
+        model_reached(RELIEVED_IN);
+    } else if (wf_thread_poll_from(&worker.thread) != poll) {
+        model_reached(ENDED_BEFORE);
+    }
+}
+
+static void end_told(void)
+{
+    for (unsigned i = 0; i < POLLS; i++)
+        CHECK_EQ(is_told_of[i], was_relieved[i]);
+    CHECK_EQ(0, wf_load_u32(&two.relief.stuck, WF_RELAXED));
+}
+
 #define WHOLE(what, fn, bound)                                                                   \
  .name = (what), .begin = (fn), .late_clock = true, .preemptions = (bound), .stale = MODEL_NONE, \
  .must_reach = 1u << CALLED
@@ -501,6 +547,11 @@ const struct model_test model_tests[] = {
            MODEL_NONE)},
     {WHOLE("one worker: a shutdown ends at its limit", shut_down_meanwhile, MODEL_NONE)},
     {WHOLE("two workers: a task behind stuck ones is run", behind_two, MODEL_NONE)},
+    {.name = "the poll that was looked at is relieved, and not the next one",
+     .thread = {polls_on, looks_on},
+     .end = end_told,
+     .preemptions = 4,
+     .must_reach = 1u << ENDED_BEFORE | 1u << RELIEVED_IN},
     {WHOLE("made before, interrupted", made_before, 1), .deep = true},
     {WHOLE("in the slot, interrupted", in_the_slot, 1), .deep = true},
     {WHOLE("woken meanwhile, interrupted", woken_meanwhile, 1), .deep = true},
