@@ -17,6 +17,7 @@
 #define ONE  640 /* bytes, of which a chunk has that many */
 #define TWO  384
 #define FOUR 192
+#define TASK FOUR /* what a task takes here */
 
 /* Of model_reached: what the bits mean is each test's own. */
 #define BIT(n) (1u << (n))
@@ -394,6 +395,68 @@ static void end_tasks(void)
     end();
 }
 
+/* --- a late look at a task, whose chunk is used anew meanwhile -------------------------------- */
+
+enum { IN_TIME = 0, TOO_LATE = 1, USED_ANEW = 2, IN_THE_WAY = 3 };
+
+static struct wf_atomic_ptr shown; /* the task that is polled, to others */
+
+/* The word that counts the task's references is in the middle of the one slot that comes after it. */
+static void shows_and_goes(void)
+{
+    weft_async state = {0};
+    void *before = take(&owners[0], TASK, 1);
+    weft_task *t;
+    uint64_t *p;
+
+    wf_thread_set_self(&spawner);
+    CHECK_EQ(0, wf_spawn_async_on(&sched, &t, NULL, &type, &state));
+    CHECK(slab_chunk_of(t) == slab_chunk_of(before) && (void *)t > before);
+    wf_store_ptr(&shown, t, WF_RELAXED);
+    (void)wf_task_state_start(t);
+    wf_task_end(t);
+    wf_store_ptr(&shown, NULL, WF_RELAXED);
+    weft_detach(t);
+    wf_task_free_graves(&spawner);
+    give(&owners[0], before);
+    wf_slab_cache_release(&owners[0]);
+    p = take(&owners[0], ONE, 7);
+    model_reached(slab_chunk_of(p) == slab_chunk_of(t) ? USED_ANEW : IN_THE_WAY);
+    for (size_t i = 3; i < ONE / sizeof(*p); i++)
+        p[i] = i;
+    /* Now it is the other's turn. */
+    wf_store_ptr(&shown, NULL, WF_RELAXED);
+    for (size_t i = 3; i < ONE / sizeof(*p); i++)
+        CHECK_EQ(i, p[i]);
+    give(&owners[0], p);
+    wf_thread_set_self(NULL);
+}
+
+/* As the monitor does. */
+static void looks_late(void)
+{
+    weft_task *t;
+
+    wf_slab_hold();
+    t = wf_load_ptr(&shown, WF_RELAXED);
+    if (t && !wf_task_try_retain(t)) {
+        model_reached(TOO_LATE);
+        t = NULL;
+    }
+    wf_slab_let_go();
+    if (!t)
+        return;
+    model_reached(IN_TIME);
+    CHECK(t->sched == &sched && t->id > 0 && t->async == &type);
+    wf_task_release(t);
+}
+
+static void begin_shown(void)
+{
+    begin_owners();
+    sched.ops = &ops;
+}
+
 const struct model_test model_tests[] = {
     {.name = "an owner takes while others give back",
      .begin = begin_full,
@@ -441,5 +504,10 @@ const struct model_test model_tests[] = {
      .thread = {spawn_and_end, walks_over_tasks},
      .end = end_tasks,
      .must_reach = BIT(MET) | BIT(MISSED) | BIT(FREED_BY_WALK)},
+    {.name = "a late look at a task takes no reference of what is there by now",
+     .begin = begin_shown,
+     .thread = {shows_and_goes, looks_late},
+     .end = end_tasks,
+     .must_reach = BIT(IN_TIME) | BIT(TOO_LATE) | BIT(USED_ANEW) | BIT(IN_THE_WAY)},
     {0},
 };
