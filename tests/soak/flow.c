@@ -29,6 +29,8 @@ uint64_t soak_flow_length(const struct soak_hello *h, unsigned way)
 
     if (h->flags & SOAK_HELLO_MUTE)
         return 0;
+    if (h->flags & SOAK_HELLO_SMALL)
+        return soak_roll(&rand, soak_one_in(&rand, 8) ? 8192 : 3000);
     if (soak_one_in(&rand, 64))
         return soak_roll(&rand, (1 << 20) / test_slow());
     return soak_roll(&rand, soak_one_in(&rand, 8) ? 65536 : 3000);

@@ -18,6 +18,8 @@ struct soak_hello {
 
 #define SOAK_HELLO_HALF 1u /* the client shuts its direction down at its end */
 #define SOAK_HELLO_MUTE 2u /* no streams: only a receipt */
+/* Buffers smaller than a segment: the kernel sends through them by its persist timer, some 10 KB a second. */
+#define SOAK_HELLO_SMALL 4u
 
 struct soak_receipt {
     uint64_t seed;

@@ -62,10 +62,9 @@ static bool connect_may_fail(ssize_t rc)
 }
 
 /* False: it could not be, for a good reason. */
-static bool client_connect(struct soak_actor *a, const weft_addr *addr, weft_stream **s)
+static bool client_connect(struct soak_actor *a, const weft_addr *addr, bool small, weft_stream **s)
 {
     weft_connect_options o = {.nodelay = one_in(a, 2) ? WEFT_ON : WEFT_OFF};
-    bool small = one_in(a, 4);
     ssize_t rc;
 
     if (small)
@@ -170,12 +169,14 @@ void soak_act_net(struct soak_actor *a)
 {
     const struct soak_server *server = soak_net_server(a);
     enum fate fate = one_in(a, 2) ? WHOLE : (enum fate)roll(a, FATES);
+    bool small = one_in(a, 4);
     struct soak_hello hello = {.seed = test_rand(&a->rand),
-                               .flags = fate == HALF ? SOAK_HELLO_HALF : 0};
+                               .flags = (fate == HALF ? SOAK_HELLO_HALF : 0) |
+                                        (small ? SOAK_HELLO_SMALL : 0)};
     weft_stream *s;
     ssize_t n;
 
-    if (!server || !soak_net_has_room() || !client_connect(a, &server->addr, &s))
+    if (!server || !soak_net_has_room() || !client_connect(a, &server->addr, small, &s))
         return;
     if (fate == VANISH) {
         client_vanish(a, s, &hello);
