@@ -574,6 +574,7 @@ const struct model_test model_tests[] = {
      .thread = {spawner, closer},
      .end = all_ended,
      .must_reach = 3,
+     .late_clock = true,
      .preemptions = 1,
      .stale = 1,
      .deep = true},
