@@ -376,8 +376,8 @@ void wf_runtime_put(struct weft_runtime *rt)
             left |= USERS_AGAIN;
         else if (left == 0)
             left = USERS_INSIDE;
-        /* acq_rel: the last one sees what all others did, and the one before who was that; pairs with shutdown_last */
-    } while (!wf_cas_weak_u32(&rt->users, &users, left, WF_ACQ_REL, WF_RELAXED));
+        /* release: the last one sees what all others did; pairs with shutdown_last */
+    } while (!wf_cas_weak_u32(&rt->users, &users, left, WF_RELEASE, WF_RELAXED));
     if (wf_unlikely(left == USERS_INSIDE))
         shutdown_last(rt);
 }

@@ -83,13 +83,13 @@ void wf_worker_push_ready(struct wf_worker *w, struct weft_task *t)
  */
 WF_COLD static bool worker_enter_taken(struct wf_worker *w, struct weft_task *t, bool *held)
 {
-    /* acquire: pairs with wf_seat_relieve and wf_seat_give_back; what changed with it, rt->single */
-    uint32_t taken = wf_load_u32(&w->seat->taken, WF_ACQUIRE);
+    uint32_t taken;
+    int spins = 0;
 
-    for (int i = 0; i < TAKEN_SPINS && taken == WF_SEAT_TAKEN; i++) {
+    /* acquire: pairs with wf_seat_relieve and wf_seat_give_back; what changed with it, rt->single */
+    while ((taken = wf_load_u32(&w->seat->taken, WF_ACQUIRE)) == WF_SEAT_TAKEN &&
+           spins++ < TAKEN_SPINS)
         wf_spin_pause();
-        taken = wf_load_u32(&w->seat->taken, WF_ACQUIRE);
-    }
     *held = taken == WF_SEAT_FREE;
     if (wf_likely(taken != WF_SEAT_TAKEN))
         return true;

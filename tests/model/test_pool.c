@@ -223,6 +223,110 @@ static void job_cancelled(void)
     weft_runtime_free(rt);
 }
 
+/* --- jobs and a shutdown --- */
+
+static weft_task *last; /* NULL: it was refused */
+
+static void open_for_jobs(void)
+{
+    jobs_open(1, 0, HOUR);
+}
+
+static void job_spawner(void)
+{
+    int rc = weft_spawn_blocking_on(rt, &last, NULL, job, &jobs_done[0]);
+
+    CHECK(rc == 0 || rc == -ESHUTDOWN);
+    if (rc < 0) {
+        model_reached(REFUSED);
+        last = NULL;
+    }
+}
+
+static void job_closer(void)
+{
+    CHECK_EQ(0, weft_runtime_shutdown(rt, WEFT_FOREVER));
+}
+
+/* It had ended when the shutdown returned: as what it is, or cancelled before it could begin. */
+static void end_spawned(void)
+{
+    if (last) {
+        CHECK(weft_is_finished(last));
+        model_reached(jobs_done[0] ? JOB_RAN : JOB_CANCELLED);
+        weft_detach(last);
+    }
+    weft_runtime_free(rt);
+}
+
+/* A task that gives a job, and ends when it is told, which is after the job has. */
+struct giver {
+    weft_async async;
+    bool begun;
+};
+
+static struct wf_atomic_ptr given;
+
+static weft_poll giver_poll(void *self, weft_context *cx)
+{
+    struct giver *g = self;
+    weft_task *t;
+
+    if (wf_load_u32(&told, WF_RELAXED))
+        return WEFT_READY;
+    if (!g->begun) {
+        g->begun = true;
+        waker = weft_context_waker(cx);
+        wf_store_u32(&waker_is_there, 1, WF_RELEASE);
+        t = weft_spawn_blocking(job, &jobs_done[0]);
+        CHECK(t);
+        wf_store_ptr(&given, t, WF_RELEASE);
+    }
+    return WEFT_PENDING;
+}
+
+static const weft_async_type giver_type = {giver_poll, NULL, sizeof(struct giver), "giver"};
+
+static void open_with_giver(void)
+{
+    weft_config config = {.worker_threads = 1,
+                          .max_blocking_threads = 1,
+                          .event_interval = 4,
+                          .stack_size = 16384,
+                          .monitor = WEFT_OFF,
+                          .thread_keep_alive = HOUR,
+                          .rng_seed = 1};
+    struct giver state = {.begun = false};
+
+    CHECK_EQ(0, weft_runtime_new(&rt, &config));
+    CHECK_EQ(0, weft_spawn_async_on(rt, &last, NULL, &giver_type, &state));
+    /* Cancelled before that it would give none. */
+    wait_for_waker();
+}
+
+static void teller(void)
+{
+    weft_task *t;
+
+    while (!(t = wf_load_ptr(&given, WF_ACQUIRE)))
+        wf_spin_pause();
+    while (!weft_is_finished(t))
+        wf_spin_pause();
+    weft_detach(t);
+    tell();
+}
+
+/* At any moment: the task is alive, and its job too or not. A job that counts as ended counts as spawned. */
+static void counts(void)
+{
+    uint64_t alive = wf_runtime_alive(rt);
+
+    CHECK(alive == 1 || alive == 2);
+    teller();
+    join(last);
+    weft_runtime_free(rt);
+}
+
 const struct model_test model_tests[] = {
     {.name = "two try for the last place, and one has it",
      .begin = begin,
@@ -274,5 +378,20 @@ const struct model_test model_tests[] = {
      .preemptions = 1,
      .stale = 1,
      .must_reach = 1u << JOB_RAN | 1u << JOB_CANCELLED},
+    {.name = "a job spawned against shutdown ends or is refused",
+     .begin = open_for_jobs,
+     .thread = {job_spawner, job_closer},
+     .end = end_spawned,
+     .late_clock = true,
+     .preemptions = 1,
+     .stale = 1,
+     .must_reach = 1u << JOB_RAN | 1u << REFUSED},
+    {.name = "a task whose job has ended counts as alive",
+     .begin = open_with_giver,
+     .thread = {counts},
+     .late_clock = true,
+     .preemptions = 1,
+     .stale = 1,
+     .deep = true},
     {0},
 };

@@ -147,6 +147,29 @@ static void made_before(void)
     close_watched();
 }
 
+/* Just as its seat is taken, or was: it sees what changed with that. */
+static weft_poll maker_meanwhile_poll(void *self, weft_context *cx)
+{
+    weft_async state = {0};
+
+    (void)self, (void)cx;
+    while (!wf_load_u32(&rt->worker[0].seat->taken, WF_RELAXED))
+        wf_spin_pause();
+    CHECK_EQ(0, weft_go_async(&teller_type, &state));
+    wait_until_told();
+    return WEFT_READY;
+}
+
+static const weft_async_type maker_meanwhile_type = {maker_meanwhile_poll, NULL, sizeof(weft_async),
+                                                     "maker"};
+
+static void made_as_it_is_taken(void)
+{
+    open_watched(1);
+    join(spawn(&maker_meanwhile_type));
+    close_watched();
+}
+
 /* Relieved, it makes another: who stands in may be asleep by then. */
 static weft_poll maker_twice_poll(void *self, weft_context *cx)
 {
@@ -527,6 +550,7 @@ const struct model_test model_tests[] = {
     {WHOLE("one worker: a task behind a stuck one is run", behind_one, 1)},
     {WHOLE("one worker: a task that a stuck one made is run", made_before, MODEL_NONE)},
     {WHOLE("one worker: a task that a relieved one makes is run", made_meanwhile, 1)},
+    {WHOLE("one worker: a task that one makes as it is relieved is run", made_as_it_is_taken, 1)},
     {WHOLE("one worker: a task in the slot of a stuck one is run", in_the_slot, MODEL_NONE)},
     {WHOLE("one worker: a task that a relieved one wakes is run", woken_meanwhile, MODEL_NONE)},
     {WHOLE("one worker: the timer of a stuck one is fired", timer, MODEL_NONE)},
