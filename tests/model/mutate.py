@@ -6,7 +6,8 @@ ORDERS   Each ordering of an atomic access that is not relaxed is made one step 
          (WEFT_MODEL_MUTATE): nothing is compiled. The tests that come by that access are run,
          the quickest first, until one fails; if none does and there is no explanation, the deep ones, and
          all with an old value at least. An access that is in no program survives.
-CHECKS   mutations*.txt drop or change a line of the source each time. That is done in a copy of the tree.
+CHECKS   mutations*.txt drop or change a line of the source each time. That is done in a copy of the tree. If no
+         test notices, the deep ones of the same file are run, too.
          explorer/mutations.txt breaks the explorer, which its own tests must notice.
 RESULT   What no test notices is a survivor, and needs an entry in survivors.txt that says why: keyed by
          function, operation and operand, so that it outlives moved lines. An entry for something
@@ -378,7 +379,7 @@ class Copies:
                 self.free.append(tree)
 
 
-def check_jobs(checks, tests, seconds, scratch):
+def check_jobs(checks, tests, deep, explained, seconds, scratch):
     copies = Copies(scratch, min(JOBS, len(checks)))
 
     def near(check):
@@ -388,7 +389,14 @@ def check_jobs(checks, tests, seconds, scratch):
         return sorted((test for test in tests if test.sites), key=lambda test: (
             not any(site[0] == check["file"] for site in test.sites), test.seconds))
 
-    return [lambda check=check: copies.judge(check, near(check), seconds) for check in checks]
+    def job(check):
+        result = copies.judge(check, near(check), seconds)
+        if result.verdict == "survives" and check["key"] not in explained:
+            more = [test for test in deep if any(site[0] == check["file"] for site in test.sites)]
+            result = copies.judge(check, more, 4 * seconds) if more else result
+        return result
+
+    return [lambda check=check: job(check) for check in checks]
 
 
 # --- survivors ---
@@ -503,7 +511,7 @@ def main():
     if not orders and not unseen and not checks:
         sys.exit("mutate.py: nothing to do")
     tests = find_tests(programs)
-    deep = find_tests(programs, deep=True) if orders else []
+    deep = find_tests(programs, deep=True)
     say(f"{len(tests)} tests, {len(orders)} orderings, {len(checks)} checks; {JOBS} at a time")
 
     def order_job(key, site, argument):
@@ -518,7 +526,8 @@ def main():
     results += run_all([lambda mutation=mutation: order_job(*mutation) for mutation in orders])
     if checks:
         with tempfile.TemporaryDirectory(prefix="weft-mutate-") as scratch:
-            results += run_all(check_jobs(checks, tests, options.seconds, pathlib.Path(scratch)))
+            results += run_all(check_jobs(checks, tests, deep, explained, options.seconds,
+                                          pathlib.Path(scratch)))
     complete = both and not (options.only or options.programs or options.unexplained)
     return conclude(results, complete, began)
 

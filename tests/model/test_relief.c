@@ -396,6 +396,41 @@ static void in_place(void)
     close_watched();
 }
 
+/* And what it makes meanwhile is told to who sleeps, again: here no monitor looks. */
+static int makes_teller(void *arg)
+{
+    const struct wf_seat *mine = arg, *other = rt->worker[mine->index ? 0 : 1].seat;
+    weft_async state = {0};
+
+    CHECK_EQ(0, weft_go_async(&runner_type, &state));
+    wait_until_ran(1);
+    while (!wf_load_u64(&other->counters.parked_at, WF_RELAXED))
+        wf_spin_pause();
+    CHECK_EQ(0, weft_go_async(&teller_type, &state));
+    return told_at_last(NULL);
+}
+
+static weft_poll makes_in_place_poll(void *self, weft_context *cx)
+{
+    (void)self, (void)cx;
+    CHECK_EQ(0, weft_block_in_place(makes_teller, wf_worker_of(wf_thread_self())->seat));
+    return WEFT_READY;
+}
+
+static const weft_async_type makes_in_place_type = {makes_in_place_poll, NULL, sizeof(weft_async),
+                                                    "in place"};
+
+static void made_in_place(void)
+{
+    uint64_t begin = model_clock();
+
+    runtime_open(WEFT_MULTI_THREAD, 2);
+    join(spawn(&makes_in_place_type));
+    weft_runtime_free(rt);
+    /* Nobody found it only because he looks again and again while somebody is missing. */
+    CHECK_EQ(begin, model_clock());
+}
+
 /* N2: a stall is counted before the worker's seat is taken, and with it the end of being single. Who sees it counted
  * calls nobody yet. */
 static weft_poll counted_poll(void *self, weft_context *cx)
@@ -557,6 +592,11 @@ const struct model_test model_tests[] = {
     {WHOLE("one worker: an event for a task behind a stuck one arrives", event, MODEL_NONE),
      .leaks = true},
     {WHOLE("one worker: who blocks in place is relieved", in_place, MODEL_NONE)},
+    {.name = "two workers: what one makes while it blocks in place is run, without a monitor",
+     .begin = made_in_place,
+     .late_clock = true,
+     .preemptions = MODEL_NONE,
+     .stale = MODEL_NONE},
     {.name = "one worker: while it is single nobody is called",
      .begin = counted,
      .late_clock = true,

@@ -79,7 +79,7 @@ static void thread_time_out(struct thread *t)
     t->in_time = true;
 }
 
-/* Nobody can go on: the next limit passes. */
+/* Nobody can go on: the next limit passes, for all who have it. */
 static struct thread *threads_let_time_pass(void)
 {
     struct model *m = model_state;
@@ -93,7 +93,9 @@ static struct thread *threads_let_time_pass(void)
     }
     if (!first)
         model_report("nobody can go on: a wake-up was lost, or threads wait for each other");
-    thread_time_out(first);
+    for (unsigned i = 0; i < m->thread_count; i++)
+        if (thread_can_time_out(&m->threads[i]) && m->threads[i].until <= first->until)
+            thread_time_out(&m->threads[i]);
     return first;
 }
 
