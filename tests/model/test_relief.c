@@ -501,6 +501,19 @@ static void stuck_as_it_leaves(void)
     close_watched();
 }
 
+/* Nobody else may be made: it is joined first. */
+static void stuck_when_it_has_left(void)
+{
+    keep_alive = MS;
+    open_watched(1);
+    join(spawn(&maker_type));
+    while (!wf_load_u32(&leaving, WF_ACQUIRE))
+        wf_spin_pause();
+    wf_store_u32(&told, 0, WF_RELAXED);
+    join(spawn(&maker_type));
+    close_watched();
+}
+
 /* While it is in the program's hook: somebody else is called. */
 static void stuck_while_it_leaves(void)
 {
@@ -606,6 +619,8 @@ const struct model_test model_tests[] = {
     {WHOLE("one worker: after a stall a task from outside is run", outside_afterwards, MODEL_NONE)},
     {WHOLE("one worker: it gets stuck again", stuck_again, MODEL_NONE)},
     {WHOLE("one worker: it gets stuck as who stood in is about to leave", stuck_as_it_leaves,
+           MODEL_NONE)},
+    {WHOLE("one worker: it gets stuck when who stood in has left", stuck_when_it_has_left,
            MODEL_NONE)},
     {WHOLE("one worker: it gets stuck while who stood in leaves", stuck_while_it_leaves,
            MODEL_NONE)},
