@@ -392,7 +392,7 @@ def check_jobs(checks, tests, deep, explained, seconds, scratch):
     def job(check):
         result = copies.judge(check, near(check), seconds)
         if result.verdict == "survives" and check["key"] not in explained:
-            more = [test for test in deep if any(site[0] == check["file"] for site in test.sites)]
+            more = [test for test in deep() if any(site[0] == check["file"] for site in test.sites)]
             result = copies.judge(check, more, 4 * seconds) if more else result
         return result
 
@@ -511,13 +511,21 @@ def main():
     if not orders and not unseen and not checks:
         sys.exit("mutate.py: nothing to do")
     tests = find_tests(programs)
-    deep = find_tests(programs, deep=True)
+    found, finding = [], threading.Lock()
+
+    def deep():
+        """The deep tests, found when something survives the quick ones."""
+        with finding:
+            if not found:
+                found.append(find_tests(programs, deep=True))
+        return found[0]
+
     say(f"{len(tests)} tests, {len(orders)} orderings, {len(checks)} checks; {JOBS} at a time")
 
     def order_job(key, site, argument):
         result = judge(key, [test for test in tests if site in test.sites], options.seconds, argument)
         if result.verdict == "survives" and key not in explained:
-            more = [test for test in deep + tests if site in test.sites]
+            more = [test for test in deep() + tests if site in test.sites]
             result = judge(key, more, 4 * options.seconds, argument,
                            WEFT_MODEL_LEAST_STALE="1") if more else result
         return result

@@ -26,10 +26,10 @@ static int send_signal(uint32_t id, int number, void *value);
 
 enum { ANSWERED, TOO_LATE, STILL_AT_IT, ANOTHER_ASKS };
 
-static struct wf_atomic_u32 sent[MOST], count_sent,
-    asked;                       /* asked: by how many threads, all they will */
-static unsigned number_answered; /* by the handler */
-static unsigned askers;
+static struct wf_atomic_u32 sent[MOST], count_sent; /* serial numbers, from 1 */
+static struct wf_atomic_u32 asked;                  /* threads that have asked all they will */
+static unsigned askers;                             /* of so many */
+static unsigned number_answered;                    /* by the handler */
 
 static int send_signal(uint32_t id, int number, void *value)
 {

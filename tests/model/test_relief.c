@@ -127,14 +127,20 @@ static void behind_two(void)
     behind(2);
 }
 
-/* It made the task itself, on its own queue, while that was not shared. */
-static weft_poll maker_poll(void *self, weft_context *cx)
+/* By a poll: it is stuck until the task that it makes has run. */
+static void make_teller(void)
 {
     weft_async state = {0};
 
-    (void)self, (void)cx;
     CHECK_EQ(0, weft_go_async(&teller_type, &state));
     wait_until_told();
+}
+
+/* It made the task itself, on its own queue, while that was not shared. */
+static weft_poll maker_poll(void *self, weft_context *cx)
+{
+    (void)self, (void)cx;
+    make_teller();
     return WEFT_READY;
 }
 
@@ -150,13 +156,10 @@ static void made_before(void)
 /* Just as its seat is taken, or was: it sees what changed with that. */
 static weft_poll maker_meanwhile_poll(void *self, weft_context *cx)
 {
-    weft_async state = {0};
-
     (void)self, (void)cx;
     while (!wf_load_u32(&rt->worker[0].seat->taken, WF_RELAXED))
         wf_spin_pause();
-    CHECK_EQ(0, weft_go_async(&teller_type, &state));
-    wait_until_told();
+    make_teller();
     return WEFT_READY;
 }
 
@@ -178,8 +181,7 @@ static weft_poll maker_twice_poll(void *self, weft_context *cx)
     (void)self, (void)cx;
     CHECK_EQ(0, weft_go_async(&runner_type, &state));
     wait_until_ran(1);
-    CHECK_EQ(0, weft_go_async(&teller_type, &state));
-    wait_until_told();
+    make_teller();
     return WEFT_READY;
 }
 
@@ -397,7 +399,7 @@ static void in_place(void)
 }
 
 /* And what it makes meanwhile is told to who sleeps, again: here no monitor looks. */
-static int makes_teller(void *arg)
+static int makes_in_turn(void *arg)
 {
     const struct wf_seat *mine = arg, *other = rt->worker[mine->index ? 0 : 1].seat;
     weft_async state = {0};
@@ -406,14 +408,14 @@ static int makes_teller(void *arg)
     wait_until_ran(1);
     while (!wf_load_u64(&other->counters.parked_at, WF_RELAXED))
         wf_spin_pause();
-    CHECK_EQ(0, weft_go_async(&teller_type, &state));
-    return told_at_last(NULL);
+    make_teller();
+    return 0;
 }
 
 static weft_poll makes_in_place_poll(void *self, weft_context *cx)
 {
     (void)self, (void)cx;
-    CHECK_EQ(0, weft_block_in_place(makes_teller, wf_worker_of(wf_thread_self())->seat));
+    CHECK_EQ(0, weft_block_in_place(makes_in_turn, wf_worker_of(wf_thread_self())->seat));
     return WEFT_READY;
 }
 
